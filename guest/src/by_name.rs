@@ -1,0 +1,338 @@
+//! Operations by name. Consul knows sessions by id only and lets names repeat, so a name is looked up in the list, and
+//! callers that create at the same time are brought together afterwards: of all sessions of the name the oldest stays.
+
+use crate::consul::{Consul, Listed};
+use crate::duration::{SECOND, to_consul};
+use crate::error::{Fault, failure};
+use crate::request::{self, Consistency};
+use crate::session::Stored;
+use crate::sessions::OnDifference;
+use crate::transport::Transport;
+use crate::types::{Behavior, ErrorKind, NewSession, ServiceCheck, Session};
+
+/// What Consul gives a session that asks for nothing else.
+pub const DEFAULT_LOCK_DELAY: u64 = 15 * SECOND;
+/// The check that ends a session when its node fails.
+const NODE_HEALTH: &str = "serfHealth";
+
+/// What [`ensure`] is about to do.
+#[derive(Debug, PartialEq)]
+pub enum Plan {
+    /// A session as asked for is there.
+    Keep {
+        /// It.
+        session: Box<Stored>,
+        /// Others of its name that have to go, as one was asked for.
+        surplus: Vec<Stored>,
+        /// What a person should know.
+        warnings: Vec<String>,
+    },
+    /// None is there.
+    Create {
+        /// Others of its name that have to go, as they differ.
+        replacing: Vec<Stored>,
+    },
+}
+
+/// What [`ensure`] did.
+#[derive(Debug, PartialEq)]
+pub struct Ensured {
+    /// The session.
+    pub session: Stored,
+    /// Whether this call made it.
+    pub created: bool,
+    /// The ids of those it replaced.
+    pub replaced: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// The sessions of a name, oldest first.
+pub fn find<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    node: Option<&str>,
+) -> Result<Listed, Fault> {
+    let listed = consul.list(Consistency::Consistent)?;
+    let mut sessions: Vec<Stored> = Vec::new();
+    for stored in listed.sessions {
+        if bears(&stored.session, name, node) {
+            let place = sessions.partition_point(|older| older.session.create_index < stored.session.create_index);
+            sessions.insert(place, stored);
+        }
+    }
+    Ok(Listed {
+        sessions,
+        filtered: listed.filtered,
+    })
+}
+
+fn bears(session: &Session, name: &str, node: Option<&str>) -> bool {
+    session.name == name && node.is_none_or(|node| same_node(&session.node, node))
+}
+
+/// Consul keeps a node's name as typed and finds it in any case.
+fn same_node(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
+/// The error for a decision that would rest on a list which Consul says is not whole.
+pub fn filtered(doing: &str) -> Fault {
+    failure(
+        ErrorKind::Denied,
+        format!(
+            "cannot {doing}: Consul left out sessions that the token may not read, so whether one of this name exists cannot be told. The token needs session:read on all nodes."
+        ),
+    )
+}
+
+/// Decides what it takes to have one session of the name.
+pub fn plan<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    wanted: &NewSession,
+    on_difference: OnDifference,
+) -> Result<Plan, Fault> {
+    request::check(wanted)?;
+    let found = find(consul, name, wanted.node.as_deref())?;
+    let matching = found
+        .sessions
+        .iter()
+        .position(|stored| differences(wanted, &stored.session).is_empty());
+    let mut others = found.sessions;
+    match (matching, on_difference) {
+        (Some(place), OnDifference::Recreate) => Ok(Plan::Keep {
+            session: Box::new(others.remove(place)),
+            surplus: others,
+            warnings: Vec::new(),
+        }),
+        (Some(place), OnDifference::Refuse) => {
+            let session = others.remove(place);
+            let warnings = if others.is_empty() {
+                Vec::new()
+            } else {
+                vec![format!(
+                    "{} sessions are named `{name}`; the oldest that is as asked for is {}. The others: {}",
+                    others.len() + 1,
+                    session.session.id,
+                    ids(&others).join(", "),
+                )]
+            };
+            Ok(Plan::Keep {
+                session: Box::new(session),
+                surplus: Vec::new(),
+                warnings,
+            })
+        }
+        (None, OnDifference::Refuse) if !others.is_empty() => {
+            Err(conflict(name, wanted, &others))
+        }
+        (None, _) if found.filtered => Err(filtered(&format!("create the session `{name}`"))),
+        (None, _) => Ok(Plan::Create { replacing: others }),
+    }
+}
+
+fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
+    let list: Vec<String> = others
+        .iter()
+        .map(|stored| {
+            format!(
+                "{} ({})",
+                stored.session.id,
+                differences(wanted, &stored.session).join(", ")
+            )
+        })
+        .collect();
+    failure(
+        ErrorKind::Conflict,
+        format!(
+            "a session named `{name}` exists and differs from what is asked for: {}. Sessions cannot be changed: give `recreate: true` to replace it (its locks are released), `unique: false` for one more of the name, or another name.",
+            list.join("; ")
+        ),
+    )
+}
+
+/// Makes sure that one session of the name exists.
+pub fn ensure<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    wanted: &NewSession,
+    plan: Plan,
+) -> Result<Ensured, Fault> {
+    match plan {
+        Plan::Keep {
+            session,
+            surplus,
+            warnings,
+        } => Ok(Ensured {
+            session: *session,
+            created: false,
+            replaced: destroy_all(consul, &surplus)?,
+            warnings,
+        }),
+        Plan::Create { replacing } => {
+            // The new one first: if Consul refuses it, the old one still stands.
+            let id = consul.create(wanted)?;
+            let mut ensured = converge(consul, name, wanted, &id, &replacing).map_err(|error| {
+                error.context(&format!("the session {id} was created, but what followed failed"))
+            })?;
+            if ensured.created {
+                ensured.replaced = destroy_all(consul, &replacing).map_err(|error| {
+                    error.context(&format!("the session {id} was created, but what it replaces was not all removed"))
+                })?;
+            }
+            Ok(ensured)
+        }
+    }
+}
+
+/// Finds out, after a create, whether another caller was first, and gives way to it. Raft gives every create an index and
+/// a consistent list shows all creates before it, so all callers see the same oldest session.
+fn converge<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    wanted: &NewSession,
+    id: &str,
+    replacing: &[Stored],
+) -> Result<Ensured, Fault> {
+    let mut rivals = find(consul, name, wanted.node.as_deref())?.sessions;
+    rivals.retain(|stored| !replacing.iter().any(|old| old.session.id == stored.session.id));
+    let Some(own) = rivals.iter().find(|stored| stored.session.id == id) else {
+        return Err(failure(
+            ErrorKind::Other,
+            "it is not in the list read back: it has ended already, or the token may create sessions but not read them",
+        ));
+    };
+    let oldest = rivals.first().unwrap_or(own);
+    if oldest.session.id == id {
+        return Ok(Ensured {
+            session: own.clone(),
+            created: true,
+            replaced: Vec::new(),
+            warnings: Vec::new(),
+        });
+    }
+    consul.destroy(id)?;
+    if differences(wanted, &oldest.session).is_empty() {
+        Ok(Ensured {
+            session: oldest.clone(),
+            created: false,
+            replaced: Vec::new(),
+            warnings: Vec::new(),
+        })
+    } else {
+        Err(conflict(name, wanted, std::slice::from_ref(oldest)))
+    }
+}
+
+/// Removes every session of a name and returns what was there.
+pub fn remove<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    node: Option<&str>,
+) -> Result<Vec<Stored>, Fault> {
+    let found = find(consul, name, node)?;
+    if found.filtered {
+        return Err(filtered(&format!("remove the sessions named `{name}`")));
+    }
+    destroy_all(consul, &found.sessions)?;
+    Ok(found.sessions)
+}
+
+fn destroy_all<T: Transport>(consul: &Consul<'_, T>, sessions: &[Stored]) -> Result<Vec<String>, Fault> {
+    for (done, stored) in sessions.iter().enumerate() {
+        consul.destroy(&stored.session.id).map_err(|error| match done {
+            0 => error,
+            _ => error.context(&format!(
+                "{done} of {} sessions were removed ({}), then",
+                sessions.len(),
+                ids(&sessions[..done]).join(", ")
+            )),
+        })?;
+    }
+    Ok(ids(sessions))
+}
+
+fn ids(sessions: &[Stored]) -> Vec<String> {
+    sessions.iter().map(|stored| stored.session.id.clone()).collect()
+}
+
+/// In what a session differs from what is asked for, for people. Only what is asked for counts.
+pub fn differences(wanted: &NewSession, session: &Session) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, is: String, asked: String| {
+        if is != asked {
+            differences.push(format!("{what} is {is}, asked for {asked}"));
+        }
+    };
+    if let Some(behavior) = wanted.behavior {
+        compare("behavior", session.behavior.as_str().into(), behavior.as_str().into());
+    }
+    if let Some(delay) = wanted.lock_delay {
+        let stored = u64::try_from(session.lock_delay).unwrap_or(0);
+        compare("delay", to_consul(stored), to_consul(delay));
+    }
+    if let Some(ttl) = wanted.ttl {
+        let spoken = |ttl: u64| if ttl == 0 { "none".to_owned() } else { to_consul(ttl) };
+        compare("ttl", spoken(session.ttl.unwrap_or(0)), spoken(ttl));
+    }
+    if let Some(checks) = expected_checks(wanted) {
+        let stored = Names::of(session.node_checks.iter().chain(&session.checks));
+        compare("checks", stored.list(), checks.list());
+    }
+    if let Some(checks) = &wanted.service_checks {
+        let spoken = |checks: &[ServiceCheck]| {
+            let names: Vec<String> = checks
+                .iter()
+                .map(|check| match check.namespace.as_deref() {
+                    None | Some("" | "default") => check.id.clone(),
+                    Some(namespace) => format!("{namespace}/{}", check.id),
+                })
+                .collect();
+            Names::of(&names).list()
+        };
+        compare("service_checks", spoken(&session.service_checks), spoken(checks));
+    }
+    differences
+}
+
+/// The checks that a session will have if it is created as asked for. The legacy list adds to the default check, unless
+/// it is empty, which turns all checks off.
+fn expected_checks(wanted: &NewSession) -> Option<Names<'_>> {
+    let legacy = wanted.checks.as_deref();
+    let node = wanted.node_checks.as_deref();
+    if legacy.is_none() && node.is_none() {
+        return None;
+    }
+    let mut checks = Names::of(legacy.into_iter().chain(node).flatten());
+    if node.is_none() && !checks.0.is_empty() {
+        checks.insert(NODE_HEALTH);
+    }
+    Some(checks)
+}
+
+/// A set of names. Sorted by insertion: the general sorts were 14 KB of the component.
+struct Names<'a>(Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    fn of(names: impl IntoIterator<Item = &'a String>) -> Names<'a> {
+        let mut set = Names(Vec::new());
+        for name in names {
+            set.insert(name);
+        }
+        set
+    }
+
+    fn insert(&mut self, name: &'a str) {
+        if let Err(place) = self.0.binary_search(&name) {
+            self.0.insert(place, name);
+        }
+    }
+
+    fn list(&self) -> String {
+        format!("[{}]", self.0.join(", "))
+    }
+}
+
+/// The behavior of a session that asks for none.
+pub const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;

@@ -1,0 +1,41 @@
+//! The component of `consul-session`: session operations of HashiCorp Consul over `wasi:http`.
+//!
+//! A call flows top to bottom:
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | [`component`](crate) | the exports of the component (WebAssembly only) |
+//! | [`action`] | the action door: the words of the automation module, JSON in and out |
+//! | [`parameters`], [`values`] | its parameters, read and coerced |
+//! | [`connection`] | where Consul is: `url`, `host`, `port`, `scheme`, `CONSUL_*` |
+//! | [`by_name`] | idempotent operations: look up by name, compare, create, give way in a race |
+//! | [`consul`] | the API's operations, one request each |
+//! | [`request`] | **a parameter becomes a request** |
+//! | [`http`](crate) | the one file that touches `wasi:http` (WebAssembly only) |
+//! | [`answer`] | an answer becomes a value or an error |
+//! | [`session`], [`duration`] | Consul's JSON of a session, and its lengths of time |
+//! | [`error`] | how an operation fails |
+//!
+//! Everything but `component` and `http` is pure and tested natively. The types are those that `wit/` defines.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod action;
+pub mod answer;
+mod bindings;
+pub mod by_name;
+#[cfg(target_arch = "wasm32")]
+mod component;
+pub mod connection;
+pub mod consul;
+pub mod duration;
+pub mod error;
+#[cfg(target_arch = "wasm32")]
+mod http;
+pub mod parameters;
+pub mod request;
+pub mod session;
+pub mod transport;
+pub mod values;
+
+pub use bindings::{sessions, types};

@@ -1,0 +1,309 @@
+//! Where a parameter becomes a request: the method, path, query and body of every operation. Nothing is pasted into a
+//! path: an id must be a UUID, a node's name is percent-encoded, and either is checked first.
+
+use crate::duration::{MILLISECOND, SECOND};
+use crate::error::{Fault, invalid};
+use crate::session::body;
+use crate::types::{Agent, NewSession};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Everything but the characters that RFC 3986 never needs encoded.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What Consul accepts as a TTL, if not configured otherwise (`session_ttl_min`).
+const TTL: std::ops::RangeInclusive<u64> = 10 * SECOND..=86_400 * SECOND;
+
+/// Consul acts on at most this much lock delay, whatever it stores.
+const MAX_LOCK_DELAY: u64 = 60 * SECOND;
+
+/// The method of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Writes.
+    Put,
+}
+
+impl Method {
+    /// The method as it stands in a request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Put => "PUT",
+        }
+    }
+}
+
+/// A request to Consul.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The path with its query.
+    pub path: String,
+    /// The body; a PUT without one is sent with `Content-Length: 0`.
+    pub body: Vec<u8>,
+    /// What it is for, to follow "cannot".
+    pub purpose: String,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Consul's default: the leader answers from memory.
+    Default,
+    /// The leader makes sure first that it still is; for reads that a write depends on.
+    Consistent,
+}
+
+/// Creates a session.
+pub fn create(agent: &Agent, new: &NewSession) -> Result<Request, Fault> {
+    check(new)?;
+    let purpose = match &new.name {
+        Some(name) => format!("create the session `{name}`"),
+        None => "create the session".to_owned(),
+    };
+    Ok(Request {
+        method: Method::Put,
+        path: path(agent, "/v1/session/create", Consistency::Default),
+        body: body(new).to_string().into_bytes(),
+        purpose,
+    })
+}
+
+/// Destroys a session.
+pub fn destroy(agent: &Agent, id: &str) -> Result<Request, Fault> {
+    by_id(agent, Method::Put, "destroy", id, Consistency::Default, "destroy the session")
+}
+
+/// Reads a session.
+pub fn info(agent: &Agent, id: &str, consistency: Consistency) -> Result<Request, Fault> {
+    by_id(agent, Method::Get, "info", id, consistency, "look up the session")
+}
+
+/// Renews a session.
+pub fn renew(agent: &Agent, id: &str) -> Result<Request, Fault> {
+    by_id(agent, Method::Put, "renew", id, Consistency::Default, "renew the session")
+}
+
+/// Lists the sessions of a node.
+pub fn node(agent: &Agent, name: &str) -> Result<Request, Fault> {
+    check_node("node", name)?;
+    let encoded = utf8_percent_encode(name, &ENCODED);
+    Ok(Request {
+        method: Method::Get,
+        path: path(agent, &format!("/v1/session/node/{encoded}"), Consistency::Default),
+        body: Vec::new(),
+        purpose: format!("list the sessions of node `{name}`"),
+    })
+}
+
+/// Lists all sessions.
+pub fn list(agent: &Agent, consistency: Consistency) -> Request {
+    Request {
+        method: Method::Get,
+        path: path(agent, "/v1/session/list", consistency),
+        body: Vec::new(),
+        purpose: "list the sessions".to_owned(),
+    }
+}
+
+fn by_id(
+    agent: &Agent,
+    method: Method,
+    operation: &str,
+    id: &str,
+    consistency: Consistency,
+    purpose: &str,
+) -> Result<Request, Fault> {
+    let id = session_id(id)?;
+    Ok(Request {
+        method,
+        path: path(agent, &format!("/v1/session/{operation}/{id}"), consistency),
+        body: Vec::new(),
+        purpose: format!("{purpose} {id}"),
+    })
+}
+
+fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
+    let mut query: Vec<String> = [
+        ("dc", &agent.datacenter),
+        ("ns", &agent.namespace),
+        ("partition", &agent.partition),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key, value.as_deref().filter(|value| !value.is_empty())?)))
+    .map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, &ENCODED)))
+    .collect();
+    // Consul looks at the key alone: `consistent=false` would be consistent too.
+    if consistency == Consistency::Consistent {
+        query.push("consistent".to_owned());
+    }
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", query.join("&"))
+    }
+}
+
+/// A session id, in lower case: Consul finds a session by either, but compares lock holders as typed.
+pub fn session_id(id: &str) -> Result<String, Fault> {
+    let well_formed = id.len() == 36
+        && id.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if !well_formed {
+        let shown: String = id
+            .chars()
+            .take(64)
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect();
+        return Err(invalid(
+            "id",
+            format!("`id` must be the UUID of a session, like 2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11, not `{shown}`"),
+        ));
+    }
+    Ok(id.to_ascii_lowercase())
+}
+
+/// A node's name as it may stand in a path: Consul's router would clean `..` and `//` away by a redirect.
+fn check_node(parameter: &str, name: &str) -> Result<(), Fault> {
+    let refuse = |why: &str| Err(invalid(parameter, format!("`{parameter}` {why}")));
+    if name.is_empty() {
+        return refuse("is empty; give the name of a node");
+    }
+    if name.chars().any(char::is_control) {
+        return refuse("holds a control character");
+    }
+    if name
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
+        return refuse("cannot be the name of a node: a part between slashes is empty, `.` or `..`");
+    }
+    Ok(())
+}
+
+/// The rules for a new session that Consul would break silently or answer with a puzzle.
+pub fn check(new: &NewSession) -> Result<(), Fault> {
+    if let Some(delay) = new.lock_delay {
+        if delay > MAX_LOCK_DELAY {
+            return Err(invalid(
+                "delay",
+                "`delay` must be 0 to 60 seconds; Consul would store more and act on 60",
+            ));
+        }
+        whole_milliseconds("delay", delay)?;
+    }
+    if let Some(ttl) = new.ttl.filter(|ttl| *ttl > 0) {
+        if !TTL.contains(&ttl) {
+            return Err(invalid(
+                "ttl",
+                "`ttl` must be 10 seconds to 24 hours (10 to 86400), or 0 for none",
+            ));
+        }
+        whole_milliseconds("ttl", ttl)?;
+    }
+    if let Some(node) = &new.node {
+        check_node("node", node)?;
+    }
+    Ok(())
+}
+
+fn whole_milliseconds(parameter: &str, duration: u64) -> Result<(), Fault> {
+    if duration.is_multiple_of(MILLISECOND) {
+        return Ok(());
+    }
+    Err(invalid(
+        parameter,
+        format!("`{parameter}` must be a whole number of milliseconds"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> Agent {
+        Agent {
+            address: "http://h:1".into(),
+            token: Some("s3cret".into()),
+            datacenter: None,
+            namespace: None,
+            partition: None,
+            timeout: None,
+        }
+    }
+
+    const ID: &str = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
+
+    fn new() -> NewSession {
+        NewSession {
+            name: Some("n".into()),
+            node: None,
+            lock_delay: None,
+            behavior: None,
+            ttl: None,
+            node_checks: None,
+            service_checks: None,
+            checks: None,
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let plain = agent();
+        let scoped = Agent {
+            datacenter: Some("dc 1&x".into()),
+            namespace: Some("n/s".into()),
+            partition: Some("p".into()),
+            ..agent()
+        };
+        let info = |agent| info(agent, &ID.to_uppercase(), Consistency::Default).unwrap().path;
+        assert_eq!(info(&plain), format!("/v1/session/info/{ID}"));
+        assert_eq!(info(&scoped), format!("/v1/session/info/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p"));
+        assert_eq!(list(&plain, Consistency::Consistent).path, "/v1/session/list?consistent");
+        assert_eq!(list(&scoped, Consistency::Consistent).path, "/v1/session/list?dc=dc%201%26x&ns=n%2Fs&partition=p&consistent");
+        assert_eq!(node(&plain, "a b/ü?x").unwrap().path, "/v1/session/node/a%20b%2F%C3%BC%3Fx");
+        assert_eq!(destroy(&scoped, ID).unwrap().path, format!("/v1/session/destroy/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p"));
+        assert_eq!(renew(&plain, ID).unwrap().method, Method::Put);
+    }
+
+    #[test]
+    fn ids_that_are_none_never_reach_a_path() {
+        for id in ["", "x", "../../agent/self", &format!("{ID}?dc=other"), &format!("{ID} "), &ID.replace('-', ""), "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c1ü"] {
+            assert_eq!(info(&agent(), id, Consistency::Default).unwrap_err().kind.as_str(), "invalid", "{id}");
+            assert_eq!(destroy(&agent(), id).unwrap_err().kind.as_str(), "invalid", "{id}");
+            assert_eq!(renew(&agent(), id).unwrap_err().kind.as_str(), "invalid", "{id}");
+        }
+        for name in ["", ".", "..", "../x", "a//b", "/a", "a/", "a\nb", "a\0"] {
+            assert_eq!(node(&agent(), name).unwrap_err().kind.as_str(), "invalid", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_checked_before_they_are_sent() {
+        let with = |delay, ttl| create(&agent(), &NewSession { lock_delay: delay, ttl, ..new() });
+        assert!(with(Some(60 * SECOND), Some(86_400 * SECOND)).is_ok());
+        assert!(with(Some(0), Some(0)).is_ok());
+        assert!(with(Some(MILLISECOND), Some(10 * SECOND)).is_ok());
+        for (delay, ttl, parameter) in [
+            (Some(60 * SECOND + 1), None, "delay"),
+            (Some(500), None, "delay"),
+            (None, Some(10 * SECOND - 1), "ttl"),
+            (None, Some(86_400 * SECOND + 1), "ttl"),
+            (None, Some(10 * SECOND + 1), "ttl"),
+        ] {
+            match with(delay, ttl) {
+                Err(error) => assert_eq!(error.kind, crate::types::ErrorKind::Invalid(parameter.into())),
+                other => panic!("{delay:?} {ttl:?}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The program `consul-session`: every command is one action, carried out by the sandboxed component.
+
+mod args;
+mod connect;
+mod output;
+
+use crate::{Error, ErrorKind, Runtime};
+use args::{Artifact, Cli, Command, ConnectionArgs, Format};
+use clap::Parser;
+use serde_json::{Map, Value};
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let Cli { connection, output, command } = Cli::parse();
+    let terminal = std::io::stdout().is_terminal();
+    let format = output.unwrap_or(if terminal { Format::Table } else { Format::Json });
+    let parameters = match command {
+        Command::Apply { parameters } => return apply(&connection, &parameters),
+        Command::Component { artifact, output_file } => return component(artifact, &output_file),
+        Command::Create(create) => create.parameters(),
+        Command::Destroy(which) => which.parameters("absent"),
+        Command::Info(which) => which.parameters("info"),
+        Command::Renew(which) => which.parameters("renew"),
+        Command::List => state("list"),
+        Command::Node { node } => {
+            let mut map = state("node");
+            map.insert("node".to_owned(), node.into());
+            map
+        }
+    };
+    match perform(&connection, parameters) {
+        Ok(result) => {
+            let text = match format {
+                Format::Json => format!("{result}\n"),
+                Format::Table => output::tell(&result),
+            };
+            print(&text)
+        }
+        Err(failure) => {
+            complain(failure["msg"].as_str().unwrap_or("failed"));
+            let typed = failure["error"]["kind"] == "invalid" && failure["error"].get("method").is_none();
+            ExitCode::from(if typed { WRONG_USAGE } else { FAILED })
+        }
+    }
+}
+
+fn state(state: &str) -> Map<String, Value> {
+    Map::from_iter([("state".to_owned(), state.into())])
+}
+
+/// The action door: whatever happens, one JSON object on standard output.
+fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
+    let parameters = match arguments {
+        [] => from_input(),
+        [dash] if dash == "-" => from_input(),
+        arguments => from_arguments(arguments),
+    };
+    let (result, code) = match parameters {
+        Err(error) => (error.to_json(), ExitCode::from(WRONG_USAGE)),
+        Ok(parameters) => match perform(connection, parameters) {
+            Ok(result) => (result, ExitCode::SUCCESS),
+            Err(failure) => (failure, ExitCode::from(FAILED)),
+        },
+    };
+    let text = if std::io::stdout().is_terminal() {
+        format!("{result:#}\n")
+    } else {
+        format!("{result}\n")
+    };
+    match print(&text) {
+        ExitCode::SUCCESS => code,
+        failed => failed,
+    }
+}
+
+fn from_input() -> Result<Map<String, Value>, Error> {
+    let mut text = String::new();
+    let wrong = |message: String| Error::invalid("params", message);
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| wrong(format!("standard input cannot be read: {error}")))?;
+    if text.trim().is_empty() {
+        return Err(wrong(
+            "standard input is empty: give a JSON object there, or KEY=VALUE arguments".to_owned(),
+        ));
+    }
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(wrong("the parameters must be a JSON object, {\"name\": value, …}".to_owned())),
+        Err(error) => Err(wrong(format!("standard input is not JSON: {error}"))),
+    }
+}
+
+fn from_arguments(arguments: &[String]) -> Result<Map<String, Value>, Error> {
+    let mut map = Map::new();
+    for argument in arguments {
+        let Some((name, text)) = argument.split_once('=') else {
+            return Err(Error::invalid(
+                "params",
+                format!("`{argument}` is not KEY=VALUE, as in state=present"),
+            ));
+        };
+        // Lists and objects may be given as JSON; anything else is a text, and coerced where it is read.
+        let json = text.starts_with(['[', '{']).then(|| serde_json::from_str(text).ok()).flatten();
+        if map.insert(name.to_owned(), json.unwrap_or_else(|| text.into())).is_some() {
+            return Err(Error::invalid(name, format!("`{name}` is given twice")));
+        }
+    }
+    Ok(map)
+}
+
+/// Carries out one action; either value is a JSON object.
+fn perform(connection: &ConnectionArgs, mut parameters: Map<String, Value>) -> Result<Value, Value> {
+    let internal = |what: &dyn std::fmt::Display| Error::new(ErrorKind::Other, what.to_string()).to_json();
+    let runtime = Runtime::with_calls(1).map_err(|error| internal(&format!("{error:#}")))?;
+    let client = connect::client(connection, &mut parameters, &runtime).map_err(|error| error.to_json())?;
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal(&error))?;
+    let done = executor.block_on(client.action(&Value::Object(parameters).to_string()));
+    let read = |text: &str| serde_json::from_str(text).map_err(|error| internal(&error));
+    match done {
+        Ok(result) => read(&result),
+        Err(failure) => Err(read(&failure).unwrap_or_else(|failure| failure)),
+    }
+}
+
+fn component(artifact: Artifact, file: &Path) -> ExitCode {
+    let bytes = match artifact {
+        Artifact::Plugin => Runtime::plugin(),
+    };
+    let written = if file == Path::new("-") {
+        std::io::stdout().write_all(bytes)
+    } else {
+        std::fs::write(file, bytes)
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write {}: {error}", file.display()));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Prints a result. A reader that has gone away is no reason to panic.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {}", output::sanitize(message));
+}

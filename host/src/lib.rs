@@ -1,0 +1,65 @@
+//! Sessions of HashiCorp Consul through a WebAssembly component that can reach nothing but HTTP, and that only as far as
+//! the host's policy goes.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use consul_session::{Client, NewSession, OnDifference, Runtime, SECOND, Token};
+//!
+//! let runtime = Runtime::new()?; // once per program: the component, compiled when this crate was built
+//! let consul = Client::builder() // once per tenant
+//!     .address("https://consul.example:8501")
+//!     .token(Token::new("a-token")?) // added by the host; the component never sees it
+//!     .build(&runtime)?;
+//!
+//! let wanted = NewSession {
+//!     name: Some("deploy".into()),
+//!     ttl: Some(30 * SECOND),
+//!     ..NewSession::default()
+//! };
+//! let ensured = consul.ensure(&wanted, OnDifference::Refuse).await?; // idempotent
+//! println!("{} created: {}", ensured.session.id, ensured.created);
+//! consul.renew(&ensured.session.id).await?;
+//! consul.destroy(&ensured.session.id).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call flows top to bottom:
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `client.rs` | the typed client: a tenant's settings, the deadline of a call |
+//! | `runtime.rs` | the sandbox: engine, component, a fresh store per call, its limits |
+//! | `network/mod.rs` | every request of a component: policy, token, waits |
+//! | `policy.rs` | **what may be reached: where a request is refused** |
+//! | `network/connector.rs` | **where a connection is made or refused** |
+//! | `trust.rs` | TLS: whom a tenant trusts |
+//! | `error.rs` | how a call fails |
+//! | `cli/` | the program |
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod bindings;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod client;
+mod engine;
+mod error;
+mod network;
+mod policy;
+mod runtime;
+mod token;
+mod trust;
+
+pub use bindings::sessions::{Ensured, OnDifference};
+pub use bindings::types::{Behavior, Listing, NewSession, ServiceCheck, Session};
+pub use client::{Client, ClientBuilder};
+pub use error::{Error, ErrorKind, Exchange, Result};
+pub use policy::Policy;
+pub use runtime::Runtime;
+pub use token::Token;
+pub use trust::Trust;
+
+/// A second in the contract's unit of time, nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;

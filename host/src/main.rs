@@ -1,0 +1,7 @@
+//! The program `consul-session`; all of it is in the library's module `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    consul_session::cli::main()
+}

@@ -1,0 +1,151 @@
+//! Where a connection is made, or refused: resolve, look at each address, connect, shake hands; each under a timeout.
+
+use super::fault::{Fault, Kind};
+use crate::policy::{Policy, port};
+use crate::trust::Trust;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+/// Makes connections for one client.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<Inner>);
+
+struct Inner {
+    policy: Arc<Policy>,
+    trust: Trust,
+    tls: OnceLock<Result<TlsConnector, String>>,
+    timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(policy: Arc<Policy>, trust: Trust, timeout: Duration) -> Connector {
+        Connector(Arc::new(Inner {
+            policy,
+            trust,
+            tls: OnceLock::new(),
+            timeout,
+        }))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Fault;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.connect(&uri).await })
+    }
+}
+
+impl Inner {
+    async fn connect(&self, uri: &Uri) -> Result<Stream, Fault> {
+        let host = uri.host().unwrap_or_default();
+        let tcp = self.dial(host, port(uri)).await?;
+        if uri.scheme_str() != Some("https") {
+            return Ok(Stream::new(tcp));
+        }
+        let tls = self.tls.get_or_init(|| {
+            let config = self.trust.client_config()?;
+            Ok(TlsConnector::from(Arc::new(config)))
+        });
+        let misconfigured = |why: &String| Fault::new(Kind::Misconfigured, why.clone());
+        let tls = tls.as_ref().map_err(misconfigured)?;
+        let name = self.trust.expected_name(host).map_err(|why| misconfigured(&why))?;
+        match tokio::time::timeout(self.timeout, tls.connect(name, tcp)).await {
+            Ok(Ok(stream)) => Ok(Stream::new(stream)),
+            Ok(Err(error)) => Err(match Fault::from_io(&error) {
+                fault if fault.is_terminated() => {
+                    Fault::new(Kind::Handshake, format!("the server closed the connection during the handshake: {error}"))
+                }
+                fault => fault,
+            }),
+            Err(_) => Err(Fault::new(Kind::ConnectTimeout, "the TLS handshake took too long")),
+        }
+    }
+
+    /// Tries the addresses of a name in turn, all under one timeout.
+    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
+        let until = Instant::now() + self.timeout;
+        let too_long = |_| Fault::new(Kind::ConnectTimeout, "connecting took too long");
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((name, port)))
+            .await
+            .map_err(too_long)?
+            .map_err(|error| Fault::new(Kind::Resolve, error.to_string()))?
+            .collect();
+        let mut last = Fault::new(Kind::Resolve, format!("{name} has no address"));
+        for address in addresses {
+            if let Err(why) = self.policy.check_address(host, address.ip()) {
+                last = Fault::new(Kind::AddressDenied, why);
+                continue;
+            }
+            match timeout_at(until, TcpStream::connect(address)).await.map_err(too_long)? {
+                Ok(stream) => {
+                    // A request is written in two parts, and Nagle's algorithm would hold the second back.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) => last = Fault::from_io(&error),
+            }
+        }
+        Err(last)
+    }
+}
+
+trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+
+/// A connection, plain or TLS.
+pub(super) struct Stream(TokioIo<Box<dyn Bytestream>>);
+
+impl Stream {
+    fn new(stream: impl Bytestream + 'static) -> Stream {
+        Stream(TokioIo::new(Box::new(stream)))
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,124 @@
+//! The network as a component gets it: every request passes [`Network::send`], where the policy decides, the token is
+//! added and every wait is bounded. One `Network` belongs to one client: no connection, TLS ticket or token is shared.
+
+mod body;
+mod connector;
+mod fault;
+
+pub(crate) use fault::Fault;
+
+use crate::policy::{Policy, origin_of};
+use crate::token::Token;
+use crate::trust::Trust;
+use body::Bounded;
+use bytes::Bytes;
+use connector::Connector;
+use fault::Kind;
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wasmtime_wasi_http::{RequestOptions, WasiBody};
+
+/// Consul's header for a token.
+pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-token");
+
+/// How long an idle connection is kept. Consul keeps its side open for good, proxies before it for 60 s and more.
+const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections kept per origin; more calls than this at once are rare, and cost a connection each.
+const MAX_IDLE: usize = 32;
+/// Headers of Consul's answers take under 1 KiB.
+const MAX_HEADERS: usize = 64;
+
+/// What a client may reach, and how.
+pub(crate) struct Network {
+    client: Client<Connector, WasiBody>,
+    policy: Arc<Policy>,
+    token: Option<(Uri, HeaderValue)>,
+    response_limit: usize,
+}
+
+/// The settings of a network.
+pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    pub(crate) trust: Trust,
+    /// The token, and the one origin that gets it.
+    pub(crate) token: Option<(Uri, Token)>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_limit: usize,
+}
+
+impl Network {
+    pub(crate) fn new(settings: Settings) -> anyhow::Result<Network> {
+        let policy = Arc::new(settings.policy);
+        let connector = Connector::new(policy.clone(), settings.trust, settings.connect_timeout);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .pool_timer(TokioTimer::new())
+            .http1_max_headers(MAX_HEADERS)
+            .build(connector);
+        let token = match settings.token {
+            None => None,
+            Some((origin, token)) => {
+                let mut value = HeaderValue::from_str(token.reveal())?;
+                value.set_sensitive(true);
+                Some((origin, value))
+            }
+        };
+        Ok(Network {
+            client,
+            policy,
+            token,
+            response_limit: settings.response_limit,
+        })
+    }
+
+    /// Whether the host adds the token, so that a component may not send one of its own.
+    pub(crate) fn injects_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<WasiBody>,
+        options: RequestOptions,
+        deadline: Instant,
+    ) -> Result<Response<WasiBody>, Fault> {
+        self.policy
+            .check(request.method(), request.uri())
+            .map_err(|why| Fault::new(Kind::Denied, why))?;
+        self.inject_token(&mut request);
+        let until = |wait: Option<Duration>| {
+            let asked = wait.map_or(deadline, |wait| Instant::now() + wait);
+            asked.min(deadline)
+        };
+        let answer_by = until(options.first_byte_timeout);
+        let response = match tokio::time::timeout_at(answer_by, self.client.request(request)).await {
+            Ok(response) => response.map_err(Fault::from_client)?,
+            Err(_) => return Err(Fault::new(Kind::ReadTimeout, "no answer came in time")),
+        };
+        let (limit, between) = (self.response_limit, options.between_bytes_timeout);
+        Ok(response.map(|body| Bounded::new(body, limit, between, deadline).boxed_unsync()))
+    }
+
+    fn inject_token(&self, request: &mut Request<WasiBody>) {
+        if let Some((origin, token)) = &self.token {
+            request.headers_mut().remove(TOKEN_HEADER);
+            if origin_of(origin).eq_ignore_ascii_case(&origin_of(request.uri())) {
+                request.headers_mut().insert(TOKEN_HEADER, token.clone());
+            }
+        }
+    }
+}
+
+/// The body of an answer as hyper gives it.
+type Incoming = hyper::body::Incoming;
+
+/// A part of a body.
+type Data = Bytes;

@@ -1,0 +1,281 @@
+//! Whom a client trusts and how it shows itself: the TLS settings of a tenant, which a component neither sees nor sets.
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+
+/// Trust in servers, and the client's own certificate.
+#[derive(Clone)]
+pub struct Trust {
+    system: bool,
+    extra: Vec<CertificateDer<'static>>,
+    verify: bool,
+    server_name: Option<String>,
+    identity: Option<Arc<Identity>>,
+}
+
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Default for Trust {
+    fn default() -> Trust {
+        Trust::system()
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("system", &self.system)
+            .field("extra", &self.extra.len())
+            .field("verify", &self.verify)
+            .field("server_name", &self.server_name)
+            .field("identity", &self.identity.is_some())
+            .finish()
+    }
+}
+
+impl Trust {
+    /// The roots of the operating system.
+    pub fn system() -> Trust {
+        Trust {
+            system: true,
+            extra: Vec::new(),
+            verify: true,
+            server_name: None,
+            identity: None,
+        }
+    }
+
+    /// Only the certificates in this PEM text.
+    pub fn only_pem(pem: &[u8]) -> Result<Trust> {
+        Trust { system: false, ..Trust::system() }.add_pem(pem)
+    }
+
+    /// Only the certificates in this PEM file.
+    pub fn only_file(path: impl AsRef<Path>) -> Result<Trust> {
+        let path = path.as_ref();
+        let pem = std::fs::read(path).with_context(|| format!("cannot read the CA file {}", path.display()))?;
+        Trust::only_pem(&pem).with_context(|| format!("CA file {}", path.display()))
+    }
+
+    /// Nothing is verified: whoever answers is believed, and gets the token.
+    pub fn insecure() -> Trust {
+        Trust { verify: false, ..Trust::system() }
+    }
+
+    /// Adds the certificates in this PEM text. A server certificate that itself stands among them is trusted, as
+    /// OpenSSL does it; its name and dates still count.
+    pub fn add_pem(mut self, pem: &[u8]) -> Result<Trust> {
+        let before = self.extra.len();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            self.extra.push(certificate.map_err(|error| anyhow!("not PEM: {error}"))?);
+        }
+        ensure!(self.extra.len() > before, "no certificate in it");
+        Ok(self)
+    }
+
+    /// The name to ask for and to verify, instead of the host in the address.
+    pub fn server_name(mut self, name: impl Into<String>) -> Trust {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// The client's certificate with its chain, and its key, in PEM; both may be in one text.
+    pub fn identity(mut self, certificates: &[u8], key: &[u8]) -> Result<Trust> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
+            .collect::<Result<_, _>>()
+            .map_err(|error| anyhow!("the client certificate is not PEM: {error}"))?;
+        if chain.is_empty() {
+            bail!("no client certificate found");
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| anyhow!("no client key found: {error}"))?;
+        self.identity = Some(Arc::new(Identity { chain, key }));
+        Ok(self)
+    }
+
+    /// The client's certificate and key from files; without a key file the key is looked for beside the certificate.
+    pub fn identity_files(self, certificates: impl AsRef<Path>, key: Option<&Path>) -> Result<Trust> {
+        let certificates = certificates.as_ref();
+        let key = key.unwrap_or(certificates);
+        let read = |what: &str, path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read the {what} file {}", path.display()))
+        };
+        self.identity(&read("client certificate", certificates)?, &read("client key", key)?)
+            .with_context(|| format!("client certificate {}", certificates.display()))
+    }
+
+    /// Whether certificates are verified.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verify
+    }
+
+    /// The name that a server must prove to have.
+    pub(crate) fn expected_name(&self, host: &str) -> Result<ServerName<'static>, String> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is not a name that a certificate can have"))
+    }
+
+    /// The settings in the form rustls takes. Reading the system's roots takes milliseconds: done at the first TLS
+    /// connection, not before.
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = if self.verify {
+            let mut roots = RootCertStore::empty();
+            if self.system {
+                let found = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(found.certs);
+            }
+            for certificate in &self.extra {
+                // One that cannot be a root may still be the server's own.
+                let _ = roots.add(certificate.clone());
+            }
+            if roots.is_empty() && self.extra.is_empty() {
+                return Err("no certificate is trusted: the system has no roots, and none was added".to_owned());
+            }
+            let chains = if roots.is_empty() {
+                None
+            } else {
+                let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+                Some(builder.build().map_err(|error| error.to_string())?)
+            };
+            Arc::new(Verifier { chains, known: self.extra.clone(), provider: provider.clone() })
+        } else {
+            Arc::new(Unverified(Verifier { chains: None, known: Vec::new(), provider: provider.clone() }))
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        match &self.identity {
+            None => Ok(builder.with_no_client_auth()),
+            Some(identity) => builder
+                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+                .map_err(|error| format!("the client certificate and its key do not fit: {error}")),
+        }
+    }
+}
+
+/// Verifies by chains to the roots, and beyond what rustls does: a certificate that itself stands in the CA file.
+#[derive(Debug)]
+struct Verifier {
+    chains: Option<Arc<WebPkiServerVerifier>>,
+    known: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let by_chain = match &self.chains {
+            Some(chains) => {
+                chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
+        match by_chain {
+            Err(_) if self.known.iter().any(|known| known == end_entity) => {
+                check_dates(end_entity, now)?;
+                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            by_chain => by_chain,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let certificate =
+        Certificate::from_der(certificate).map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+    let validity = certificate.tbs_certificate.validity;
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
+}
+
+/// Believes every certificate; the handshake's signature still has to be the certificate's.
+#[derive(Debug)]
+struct Unverified(Verifier);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
