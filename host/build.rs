@@ -32,7 +32,11 @@ fn main() -> Result<()> {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
     let component = if stub() { Vec::new() } else { component(&out)? };
-    let compiled = if component.is_empty() { Vec::new() } else { precompile(&component)? };
+    let compiled = if component.is_empty() {
+        Vec::new()
+    } else {
+        precompile(&component)?
+    };
     std::fs::write(out.join("plugin.wasm"), component)?;
     std::fs::write(out.join("plugin.cwasm"), compiled)?;
     Ok(())
@@ -48,12 +52,19 @@ fn component(out: &Path) -> Result<Vec<u8>> {
     if let Some(path) = env::var_os("CONSUL_SESSION_COMPONENT") {
         let path = PathBuf::from(path);
         println!("cargo:rerun-if-changed={}", path.display());
-        return std::fs::read(&path).with_context(|| format!("CONSUL_SESSION_COMPONENT: {}", path.display()));
+        return std::fs::read(&path)
+            .with_context(|| format!("CONSUL_SESSION_COMPONENT: {}", path.display()));
     }
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let workspace = host.join("..");
     if workspace.join("guest/src/component.rs").is_file() {
-        for input in ["guest", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+        for input in [
+            "guest",
+            "wit",
+            "Cargo.toml",
+            "Cargo.lock",
+            ".cargo/config.toml",
+        ] {
             println!("cargo:rerun-if-changed={}", workspace.join(input).display());
         }
         let core = build_guest(&workspace, out)?;
@@ -74,13 +85,31 @@ fn build_guest(workspace: &Path, out: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace)
-        .args(["rustc", "--lib", "--crate-type", "cdylib", "--package", GUEST])
-        .args(["--target", WASM_TARGET, "--profile", "component", "--locked", "--target-dir"])
+        .args([
+            "rustc",
+            "--lib",
+            "--crate-type",
+            "cdylib",
+            "--package",
+            GUEST,
+        ])
+        .args([
+            "--target",
+            WASM_TARGET,
+            "--profile",
+            "component",
+            "--locked",
+            "--target-dir",
+        ])
         .arg(&target);
     for (name, _) in env::vars_os() {
         let scrubbed = name.to_str().is_some_and(|name| {
-            let cargos = name.starts_with("CARGO_") && !name.starts_with("CARGO_HOME") && !name.starts_with("CARGO_NET_");
-            let registries = name.starts_with("CARGO_REGISTRIES_") || name.starts_with("CARGO_HTTP_") || name.starts_with("CARGO_SOURCE_");
+            let cargos = name.starts_with("CARGO_")
+                && !name.starts_with("CARGO_HOME")
+                && !name.starts_with("CARGO_NET_");
+            let registries = name.starts_with("CARGO_REGISTRIES_")
+                || name.starts_with("CARGO_HTTP_")
+                || name.starts_with("CARGO_SOURCE_");
             cargos && !registries || name.starts_with("RUSTC") || name.ends_with("RUSTFLAGS")
         });
         if scrubbed {
@@ -94,7 +123,9 @@ fn build_guest(workspace: &Path, out: &Path) -> Result<PathBuf> {
         "building the component failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(target.join(WASM_TARGET).join("component/consul_session_guest.wasm"))
+    Ok(target
+        .join(WASM_TARGET)
+        .join("component/consul_session_guest.wasm"))
 }
 
 /// The paths of this machine are kept out of the component, so that two builds give the same bytes; the linker's padding
@@ -124,7 +155,10 @@ fn guest_flags(workspace: &Path) -> Result<OsString> {
         .args(["--print", "sysroot"])
         .output()?;
     let sysroot = String::from_utf8(sysroot.stdout)?;
-    remap(&Path::new(sysroot.trim()).join("lib/rustlib/src/rust"), "rust");
+    remap(
+        &Path::new(sysroot.trim()).join("lib/rustlib/src/rust"),
+        "rust",
+    );
     let mut encoded = OsString::new();
     for (place, flag) in flags.into_iter().enumerate() {
         if place > 0 {
@@ -180,7 +214,10 @@ fn finish(component: &[u8]) -> Result<Vec<u8>> {
             && !named
             && let Some((id, range)) = payload.as_section()
         {
-            slim.section(&wasm_encoder::RawSection { id, data: &component[range] });
+            slim.section(&wasm_encoder::RawSection {
+                id,
+                data: &component[range],
+            });
         }
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,

@@ -40,7 +40,11 @@ impl Outcome {
             changed: false,
             keys,
             before_and_after: None,
-            warnings: if listed.filtered { vec![warning.to_owned()] } else { Vec::new() },
+            warnings: if listed.filtered {
+                vec![warning.to_owned()]
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -51,10 +55,13 @@ impl Outcome {
             json.insert((*key).to_owned(), value.clone());
         }
         if let Some((before, after)) = &self.before_and_after {
-            json.insert("diff".to_owned(), object([
-                ("before", before.as_slice().into()),
-                ("after", after.as_slice().into()),
-            ]));
+            json.insert(
+                "diff".to_owned(),
+                object([
+                    ("before", before.as_slice().into()),
+                    ("after", after.as_slice().into()),
+                ]),
+            );
         }
         if !self.warnings.is_empty() {
             json.insert("warnings".to_owned(), self.warnings.as_slice().into());
@@ -72,7 +79,10 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
         State::Info => {
             let (listed, id) = look_up(action, consul)?;
             Ok(Outcome::read(
-                vec![("session_id", id.into()), ("sessions", objects(&listed.sessions).into())],
+                vec![
+                    ("session_id", id.into()),
+                    ("sessions", objects(&listed.sessions).into()),
+                ],
                 &listed,
             ))
         }
@@ -80,13 +90,19 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
             let node = action.node.as_deref().unwrap_or_default();
             let listed = consul.node(node)?;
             Ok(Outcome::read(
-                vec![("node", node.into()), ("sessions", objects(&listed.sessions).into())],
+                vec![
+                    ("node", node.into()),
+                    ("sessions", objects(&listed.sessions).into()),
+                ],
                 &listed,
             ))
         }
         State::List => {
             let listed = consul.list(Consistency::Default)?;
-            Ok(Outcome::read(vec![("sessions", objects(&listed.sessions).into())], &listed))
+            Ok(Outcome::read(
+                vec![("sessions", objects(&listed.sessions).into())],
+                &listed,
+            ))
         }
     }?;
     if !action.diff {
@@ -96,7 +112,10 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
 }
 
 /// The sessions that `id` or `name` means, and the id that stands for them.
-fn look_up<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<(Listed, Option<String>), Fault> {
+fn look_up<T: Transport>(
+    action: &Action,
+    consul: &Consul<'_, T>,
+) -> Result<(Listed, Option<String>), Fault> {
     match (&action.id, &action.name) {
         (Some(id), _) => {
             let listed = consul.info(id, Consistency::Default)?;
@@ -118,15 +137,28 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
     let Some(name) = action.name.as_deref().filter(|_| action.unique) else {
         return present_always(action, consul);
     };
-    let on_difference = if action.recreate { OnDifference::Recreate } else { OnDifference::Refuse };
+    let on_difference = if action.recreate {
+        OnDifference::Recreate
+    } else {
+        OnDifference::Refuse
+    };
     let plan = by_name::plan(consul, name, &action.wanted, on_difference)?;
     let before: Vec<Value> = match &plan {
-        Plan::Keep { session, surplus, .. } => std::iter::once(session.as_ref()).chain(surplus).map(json).collect(),
+        Plan::Keep {
+            session, surplus, ..
+        } => std::iter::once(session.as_ref())
+            .chain(surplus)
+            .map(json)
+            .collect(),
         Plan::Create { replacing } => objects(replacing),
     };
     if action.check_mode {
         return Ok(match plan {
-            Plan::Keep { session, surplus, warnings } => Outcome {
+            Plan::Keep {
+                session,
+                surplus,
+                warnings,
+            } => Outcome {
                 changed: !surplus.is_empty(),
                 keys: present_keys(action, Some(&session), &surplus),
                 before_and_after: Some((before, vec![session.json.clone()])),
@@ -140,7 +172,12 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
             },
         });
     }
-    let Ensured { session, created, replaced, warnings } = by_name::ensure(consul, name, &action.wanted, plan)?;
+    let Ensured {
+        session,
+        created,
+        replaced,
+        warnings,
+    } = by_name::ensure(consul, name, &action.wanted, plan)?;
     let mut keys = present_keys(action, Some(&session), &[]);
     if !replaced.is_empty() {
         keys.push(("replaced", replaced.clone().into()));
@@ -150,7 +187,14 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
         changed: created || !replaced.is_empty(),
         keys,
         // Another caller's session, made meanwhile, is no change of ours.
-        before_and_after: Some((if created || !before.is_empty() { before } else { after.clone() }, after)),
+        before_and_after: Some((
+            if created || !before.is_empty() {
+                before
+            } else {
+                after.clone()
+            },
+            after,
+        )),
         warnings,
     })
 }
@@ -172,7 +216,10 @@ fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Resu
         Ok(listed) => listed.sessions.into_iter().next(),
         // The session is there, and its id is what the caller needs most.
         Err(error) => {
-            warnings.push(format!("the session was created, but not read back: {}", error.message));
+            warnings.push(format!(
+                "the session was created, but not read back: {}",
+                error.message
+            ));
             None
         }
     };
@@ -192,7 +239,11 @@ fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Resu
 }
 
 /// The documented keys: as asked for, and where nothing was asked for, as it is or will be.
-fn present_keys(action: &Action, stored: Option<&Stored>, replacing: &[Stored]) -> Vec<(&'static str, Value)> {
+fn present_keys(
+    action: &Action,
+    stored: Option<&Stored>,
+    replacing: &[Stored],
+) -> Vec<(&'static str, Value)> {
     let wanted = &action.wanted;
     let session = stored.map(|stored| &stored.session);
     let behavior = wanted
@@ -203,9 +254,15 @@ fn present_keys(action: &Action, stored: Option<&Stored>, replacing: &[Stored]) 
         .lock_delay
         .or(session.map(|session| u64::try_from(session.lock_delay).unwrap_or(0)))
         .unwrap_or(DEFAULT_LOCK_DELAY);
-    let ttl = wanted.ttl.or(session.and_then(|session| session.ttl)).filter(|ttl| *ttl > 0);
+    let ttl = wanted
+        .ttl
+        .or(session.and_then(|session| session.ttl))
+        .filter(|ttl| *ttl > 0);
     let mut keys = vec![
-        ("session_id", session.map(|session| session.id.clone()).into()),
+        (
+            "session_id",
+            session.map(|session| session.id.clone()).into(),
+        ),
         ("name", wanted.name.clone().into()),
         ("behavior", behavior.as_str().into()),
         ("ttl", ttl.map(to_json).into()),
@@ -228,7 +285,10 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
             if let (Some(stored), Some(name)) = (there.first(), name)
                 && stored.session.name != *name
             {
-                warnings.push(format!("the session {id} is named `{}`, not `{name}`; the `id` decided", stored.session.name));
+                warnings.push(format!(
+                    "the session {id} is named `{}`, not `{name}`; the `id` decided",
+                    stored.session.name
+                ));
             }
             if !action.check_mode {
                 // Also if nothing showed: to a token without rights a session looks gone, and only the write says 403.
@@ -241,7 +301,9 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
             if action.check_mode {
                 let found = by_name::find(consul, name, action.node.as_deref())?;
                 if found.filtered {
-                    return Err(by_name::filtered(&format!("remove the sessions named `{name}`")));
+                    return Err(by_name::filtered(&format!(
+                        "remove the sessions named `{name}`"
+                    )));
                 }
                 found.sessions
             } else {
@@ -267,16 +329,17 @@ fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcom
         Some(id) => request::session_id(id)?,
         None => renewable(action, consul)?,
     };
-    let stored = if action.check_mode {
-        let there = consul.info(&id, Consistency::Default)?.sessions;
-        there.into_iter().next().ok_or_else(|| {
+    let stored =
+        if action.check_mode {
+            let there = consul.info(&id, Consistency::Default)?.sessions;
+            there.into_iter().next().ok_or_else(|| {
             failure(ErrorKind::NotFound, format!(
                 "cannot renew the session {id}: it does not exist, or the token may not read it"
             ))
         })?
-    } else {
-        consul.renew(&id)?
-    };
+        } else {
+            consul.renew(&id)?
+        };
     let ttl = stored.session.ttl;
     let warnings = match ttl {
         None => vec!["the session has no ttl: there was nothing to renew".to_owned()],
@@ -300,20 +363,28 @@ fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<St
     let name = action.name.as_deref().unwrap_or_default();
     match (id, listed.sessions.is_empty()) {
         (Some(id), _) => Ok(id),
-        (None, true) if listed.filtered => Err(by_name::filtered(&format!("renew the session `{name}`"))),
-        (None, true) => Err(failure(ErrorKind::NotFound, format!(
-            "cannot renew the session `{name}`: none of this name exists, or the token may not read it"
-        ))),
-        (None, false) => Err(failure(ErrorKind::Conflict, format!(
-            "cannot renew by name: {} sessions are named `{name}`. Give the `id` of one: {}",
-            listed.sessions.len(),
-            listed
-                .sessions
-                .iter()
-                .map(|stored| stored.session.id.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ))),
+        (None, true) if listed.filtered => {
+            Err(by_name::filtered(&format!("renew the session `{name}`")))
+        }
+        (None, true) => Err(failure(
+            ErrorKind::NotFound,
+            format!(
+                "cannot renew the session `{name}`: none of this name exists, or the token may not read it"
+            ),
+        )),
+        (None, false) => Err(failure(
+            ErrorKind::Conflict,
+            format!(
+                "cannot renew by name: {} sessions are named `{name}`. Give the `id` of one: {}",
+                listed.sessions.len(),
+                listed
+                    .sessions
+                    .iter()
+                    .map(|stored| stored.session.id.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        )),
     }
 }
 
@@ -326,5 +397,8 @@ fn objects(sessions: &[Stored]) -> Vec<Value> {
 }
 
 fn ids(sessions: &[Stored]) -> Value {
-    sessions.iter().map(|stored| Value::from(stored.session.id.as_str())).collect()
+    sessions
+        .iter()
+        .map(|stored| Value::from(stored.session.id.as_str()))
+        .collect()
 }

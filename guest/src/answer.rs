@@ -3,10 +3,10 @@
 //! matched by "contains", as every hop through an agent puts a prefix before them.
 
 use crate::connection::{Address, Source};
+use crate::error::Fault;
 use crate::request::{Method, Request};
 use crate::session::Stored;
 use crate::transport::{Answer, Breach, BreachKind};
-use crate::error::Fault;
 use crate::types::{Error, ErrorKind, Exchange};
 use serde_json::Value;
 
@@ -32,7 +32,10 @@ impl Context<'_> {
         let mut sessions = Vec::new();
         for value in values {
             sessions.push(Stored::read(value).map_err(|error| {
-                self.not_consul(answer, &format!("its JSON is not a list of sessions: {error}"))
+                self.not_consul(
+                    answer,
+                    &format!("its JSON is not a list of sessions: {error}"),
+                )
             })?);
         }
         Ok(sessions)
@@ -61,7 +64,10 @@ impl Context<'_> {
         if let Some(encoding) = &answer.content_encoding
             && !encoding.eq_ignore_ascii_case("identity")
         {
-            return Err(self.not_consul(answer, &format!("it is compressed ({encoding}), which was not asked for")));
+            return Err(self.not_consul(
+                answer,
+                &format!("it is compressed ({encoding}), which was not asked for"),
+            ));
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
             let why = if answer.body.is_empty() {
@@ -80,47 +86,84 @@ impl Context<'_> {
         let text = self.text(answer);
         let says = |needle: &str| text.contains(needle);
         let fail = |kind: ErrorKind, advice: &str| self.failure(answer, &text, kind, advice, false);
-        let invalid = |parameter: &str| fail(ErrorKind::Invalid(parameter.to_owned()), "Change the parameter and run again.");
+        let invalid = |parameter: &str| {
+            fail(
+                ErrorKind::Invalid(parameter.to_owned()),
+                "Change the parameter and run again.",
+            )
+        };
 
-        if says("Permission denied") || says("ACL not found") || matches!(answer.status, 401 | 403) {
-            return fail(ErrorKind::Denied, if says("ACL not found") {
-                "Consul does not know this token: it is misspelt, has expired, or belongs to another cluster."
-            } else if says("blocked by agent configuration") {
-                "The agent's configuration (http_config.block_endpoints) shuts this endpoint."
-            } else if self.token.is_none() {
-                "If no token is set, set one; it needs session:read on the session's node, and session:write to change anything."
-            } else {
-                "The token needs session:read on the session's node, and session:write to change anything."
-            });
+        if says("Permission denied") || says("ACL not found") || matches!(answer.status, 401 | 403)
+        {
+            return fail(
+                ErrorKind::Denied,
+                if says("ACL not found") {
+                    "Consul does not know this token: it is misspelt, has expired, or belongs to another cluster."
+                } else if says("blocked by agent configuration") {
+                    "The agent's configuration (http_config.block_endpoints) shuts this endpoint."
+                } else if self.token.is_none() {
+                    "If no token is set, set one; it needs session:read on the session's node, and session:write to change anything."
+                } else {
+                    "The token needs session:read on the session's node, and session:write to change anything."
+                },
+            );
         }
         match answer.status {
             300..=399 => {
                 let to = answer.location.as_deref().unwrap_or("nowhere");
-                self.not_consul(answer, &format!("it redirects to {to}, and redirects are never followed"))
+                self.not_consul(
+                    answer,
+                    &format!("it redirects to {to}, and redirects are never followed"),
+                )
             }
-            400 if says("HTTPS server") => fail(ErrorKind::Tls, "The port speaks TLS: set the scheme to https."),
-            400 if says("Enterprise feature") => fail(ErrorKind::Unsupported, "This Consul is not an Enterprise one: leave `namespace` and `partition` out."),
+            400 if says("HTTPS server") => fail(
+                ErrorKind::Tls,
+                "The port speaks TLS: set the scheme to https.",
+            ),
+            400 if says("Enterprise feature") => fail(
+                ErrorKind::Unsupported,
+                "This Consul is not an Enterprise one: leave `namespace` and `partition` out.",
+            ),
             400 if says("Missing session") => invalid("id"),
             400 if says("Missing node name") => invalid("node"),
-            404 if says("Session id") => fail(ErrorKind::NotFound, "The session has ended: its locks are lost. Create a new one."),
+            404 if says("Session id") => fail(
+                ErrorKind::NotFound,
+                "The session has ended: its locks are lost. Create a new one.",
+            ),
             404 | 405 => self.not_consul(answer, "there is no Consul API at this address"),
-            429 => fail(ErrorKind::Unavailable, "Consul limits the rate of requests: try again later."),
+            429 => fail(
+                ErrorKind::Unavailable,
+                "Consul limits the rate of requests: try again later.",
+            ),
             500..=599 => match () {
                 () if says("Invalid Session TTL") || says("Session TTL '") => invalid("ttl"),
                 () if says("Invalid Behavior setting") => invalid("behavior"),
                 () if says("Must provide Node") => invalid("node"),
                 () if says("is in critical state") => invalid("checks"),
                 () if says("UUID must be 36 characters") || says("Invalid UUID") => invalid("id"),
-                () if says("Missing node registration") => fail(ErrorKind::NotFound, "No node of this name is registered."),
-                () if says("Missing check '") => fail(ErrorKind::NotFound, "No such check is registered on the session's node. A node that Consul's own agent does not run on has no `serfHealth`: name its checks, or give the empty list."),
-                () if says("No path to datacenter") => fail(ErrorKind::NotFound, "Consul knows no such datacenter."),
+                () if says("Missing node registration") => {
+                    fail(ErrorKind::NotFound, "No node of this name is registered.")
+                }
+                () if says("Missing check '") => fail(
+                    ErrorKind::NotFound,
+                    "No such check is registered on the session's node. A node that Consul's own agent does not run on has no `serfHealth`: name its checks, or give the empty list.",
+                ),
+                () if says("No path to datacenter") => {
+                    fail(ErrorKind::NotFound, "Consul knows no such datacenter.")
+                }
                 () => {
                     let advice = if says("No cluster leader") {
                         "The cluster is electing a leader or has lost its majority: try again."
                     } else {
                         "Try again; if it stays, look at the agent's log."
                     };
-                    self.failure(answer, &text, ErrorKind::Unavailable, advice, self.request.method == Method::Put)
+                    self.failure(
+                        answer,
+                        &text,
+                        ErrorKind::Unavailable,
+                        advice,
+                        self.request.method == Method::Put,
+                    )
                 }
             },
             _ => fail(ErrorKind::Other, ""),
@@ -146,9 +189,19 @@ impl Context<'_> {
                 "Whoever runs the host must allow this address.",
             ),
             BreachKind::Timeout => (ErrorKind::Timeout, "no answer in time", ""),
-            BreachKind::Tls => (ErrorKind::Tls, "no trust", "Check the scheme, the certificate and the CA."),
-            BreachKind::Broken if breach.maybe_sent => (ErrorKind::Transport, "the connection broke", ""),
-            BreachKind::Broken => (ErrorKind::Transport, "no connection", "Is Consul running there?"),
+            BreachKind::Tls => (
+                ErrorKind::Tls,
+                "no trust",
+                "Check the scheme, the certificate and the CA.",
+            ),
+            BreachKind::Broken if breach.maybe_sent => {
+                (ErrorKind::Transport, "the connection broke", "")
+            }
+            BreachKind::Broken => (
+                ErrorKind::Transport,
+                "no connection",
+                "Is Consul running there?",
+            ),
             BreachKind::NotHttp => (
                 ErrorKind::Protocol,
                 "the answer is not one of Consul's",
@@ -189,11 +242,19 @@ impl Context<'_> {
             ),
             exchange: Some(self.exchange(answer, &text)),
             // Whoever answered 2xx to a write may be Consul behind something that spoils its answers.
-            maybe_applied: self.request.method == Method::Put && (200..300).contains(&answer.status),
+            maybe_applied: self.request.method == Method::Put
+                && (200..300).contains(&answer.status),
         })
     }
 
-    fn failure(&self, answer: &Answer, text: &str, kind: ErrorKind, advice: &str, maybe_applied: bool) -> Fault {
+    fn failure(
+        &self,
+        answer: &Answer,
+        text: &str,
+        kind: ErrorKind,
+        advice: &str,
+        maybe_applied: bool,
+    ) -> Fault {
         let applied = if maybe_applied {
             " Consul may have carried it out all the same: look before trying again."
         } else {
@@ -213,7 +274,9 @@ impl Context<'_> {
         } else if is_html(answer) {
             "the answer is a page of HTML".to_owned()
         } else {
-            let short = text.get(..text.floor_char_boundary(300)).unwrap_or_default();
+            let short = text
+                .get(..text.floor_char_boundary(300))
+                .unwrap_or_default();
             format!("Consul says: {}", short.trim_end_matches('.'))
         };
         tidy(&format!(
@@ -291,21 +354,37 @@ mod tests {
             purpose: "do it".into(),
         };
         let address = Address::parse("url", "http://h:1").unwrap();
-        Context { request: &request, address: &address, token: Some("s3cret") }
-            .json(&answer)
-            .map(|value| panic!("{value}"))
-            .unwrap_err()
+        Context {
+            request: &request,
+            address: &address,
+            token: Some("s3cret"),
+        }
+        .json(&answer)
+        .map(|value| panic!("{value}"))
+        .unwrap_err()
     }
 
     fn answer(status: u16, text: &str) -> Answer {
-        Answer { status, body: text.into(), ..Answer::default() }
+        Answer {
+            status,
+            body: text.into(),
+            ..Answer::default()
+        }
     }
 
     #[test]
     fn tells_consuls_texts_apart() {
         for (status, text, kind) in [
-            (400, "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature", "unsupported"),
-            (400, "Client sent an HTTP request to an HTTPS server.\n", "tls"),
+            (
+                400,
+                "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
+                "unsupported",
+            ),
+            (
+                400,
+                "Client sent an HTTP request to an HTTPS server.\n",
+                "tls",
+            ),
             (400, "Missing session", "invalid"),
             (400, "Request decode failed: x", "other"),
             (403, "Permission denied", "denied"),
@@ -318,22 +397,50 @@ mod tests {
             (405, "method GET not allowed", "protocol"),
             (301, "", "protocol"),
             (429, "", "unavailable"),
-            (500, "Invalid Session TTL '9000000000', must be between [10s=24h0m0s]", "invalid"),
-            (500, "rpc error making call: rpc error making call: Invalid Behavior setting 'x'", "invalid"),
-            (500, "rpc error making call: apply failed: Missing node registration", "not-found"),
+            (
+                500,
+                "Invalid Session TTL '9000000000', must be between [10s=24h0m0s]",
+                "invalid",
+            ),
+            (
+                500,
+                "rpc error making call: rpc error making call: Invalid Behavior setting 'x'",
+                "invalid",
+            ),
+            (
+                500,
+                "rpc error making call: apply failed: Missing node registration",
+                "not-found",
+            ),
             (500, "Missing check 'x' registration", "not-found"),
             (500, "Check 'x' is in critical state", "invalid"),
-            (500, "failed session lookup: index error: UUID must be 36 characters", "invalid"),
+            (
+                500,
+                "failed session lookup: index error: UUID must be 36 characters",
+                "invalid",
+            ),
             (500, "No path to datacenter", "not-found"),
             (500, "No cluster leader", "unavailable"),
-            (500, "rpc error getting client: failed to get conn: dial tcp: connection refused", "unavailable"),
+            (
+                500,
+                "rpc error getting client: failed to get conn: dial tcp: connection refused",
+                "unavailable",
+            ),
             (502, "<html>Bad gateway</html>", "unavailable"),
-            (503, "rate limit exceeded for operation that can only be performed by the leader, try again later", "unavailable"),
+            (
+                503,
+                "rate limit exceeded for operation that can only be performed by the leader, try again later",
+                "unavailable",
+            ),
             (200, "<html>", "protocol"),
             (200, "", "protocol"),
             (204, "", "other"),
         ] {
-            assert_eq!(check(Method::Put, answer(status, text)).kind.as_str(), kind, "{status} {text}");
+            assert_eq!(
+                check(Method::Put, answer(status, text)).kind.as_str(),
+                kind,
+                "{status} {text}"
+            );
         }
     }
 
@@ -349,10 +456,16 @@ mod tests {
 
     #[test]
     fn never_repeats_the_token_or_a_flood() {
-        let error = check(Method::Get, answer(500, &format!("no s3cret {}", "é".repeat(5000))));
+        let error = check(
+            Method::Get,
+            answer(500, &format!("no s3cret {}", "é".repeat(5000))),
+        );
         let json = error.to_json().to_string();
         assert!(!json.contains("s3cret") && json.len() < 3000, "{json}");
-        let gzip = Answer { content_encoding: Some("gzip".into()), ..answer(200, "[]") };
+        let gzip = Answer {
+            content_encoding: Some("gzip".into()),
+            ..answer(200, "[]")
+        };
         assert_eq!(check(Method::Get, gzip).kind, ErrorKind::Protocol);
         let control = check(Method::Get, answer(500, "a\u{1b}[31mb\0"));
         assert_eq!(control.exchange.unwrap().text, "a [31mb");

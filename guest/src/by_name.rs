@@ -57,7 +57,8 @@ pub fn find<T: Transport>(
     let mut sessions: Vec<Stored> = Vec::new();
     for stored in listed.sessions {
         if bears(&stored.session, name, node) {
-            let place = sessions.partition_point(|older| older.session.create_index < stored.session.create_index);
+            let place = sessions
+                .partition_point(|older| older.session.create_index < stored.session.create_index);
             sessions.insert(place, stored);
         }
     }
@@ -124,9 +125,7 @@ pub fn plan<T: Transport>(
                 warnings,
             })
         }
-        (None, OnDifference::Refuse) if !others.is_empty() => {
-            Err(conflict(name, wanted, &others))
-        }
+        (None, OnDifference::Refuse) if !others.is_empty() => Err(conflict(name, wanted, &others)),
         (None, _) if found.filtered => Err(filtered(&format!("create the session `{name}`"))),
         (None, _) => Ok(Plan::Create { replacing: others }),
     }
@@ -174,11 +173,15 @@ pub fn ensure<T: Transport>(
             // The new one first: if Consul refuses it, the old one still stands.
             let id = consul.create(wanted)?;
             let mut ensured = converge(consul, name, wanted, &id, &replacing).map_err(|error| {
-                error.context(&format!("the session {id} was created, but what followed failed"))
+                error.context(&format!(
+                    "the session {id} was created, but what followed failed"
+                ))
             })?;
             if ensured.created {
                 ensured.replaced = destroy_all(consul, &replacing).map_err(|error| {
-                    error.context(&format!("the session {id} was created, but what it replaces was not all removed"))
+                    error.context(&format!(
+                        "the session {id} was created, but what it replaces was not all removed"
+                    ))
                 })?;
             }
             Ok(ensured)
@@ -196,7 +199,11 @@ fn converge<T: Transport>(
     replacing: &[Stored],
 ) -> Result<Ensured, Fault> {
     let mut rivals = find(consul, name, wanted.node.as_deref())?.sessions;
-    rivals.retain(|stored| !replacing.iter().any(|old| old.session.id == stored.session.id));
+    rivals.retain(|stored| {
+        !replacing
+            .iter()
+            .any(|old| old.session.id == stored.session.id)
+    });
     let Some(own) = rivals.iter().find(|stored| stored.session.id == id) else {
         return Err(failure(
             ErrorKind::Other,
@@ -239,22 +246,30 @@ pub fn remove<T: Transport>(
     Ok(found.sessions)
 }
 
-fn destroy_all<T: Transport>(consul: &Consul<'_, T>, sessions: &[Stored]) -> Result<Vec<String>, Fault> {
+fn destroy_all<T: Transport>(
+    consul: &Consul<'_, T>,
+    sessions: &[Stored],
+) -> Result<Vec<String>, Fault> {
     for (done, stored) in sessions.iter().enumerate() {
-        consul.destroy(&stored.session.id).map_err(|error| match done {
-            0 => error,
-            _ => error.context(&format!(
-                "{done} of {} sessions were removed ({}), then",
-                sessions.len(),
-                ids(&sessions[..done]).join(", ")
-            )),
-        })?;
+        consul
+            .destroy(&stored.session.id)
+            .map_err(|error| match done {
+                0 => error,
+                _ => error.context(&format!(
+                    "{done} of {} sessions were removed ({}), then",
+                    sessions.len(),
+                    ids(&sessions[..done]).join(", ")
+                )),
+            })?;
     }
     Ok(ids(sessions))
 }
 
 fn ids(sessions: &[Stored]) -> Vec<String> {
-    sessions.iter().map(|stored| stored.session.id.clone()).collect()
+    sessions
+        .iter()
+        .map(|stored| stored.session.id.clone())
+        .collect()
 }
 
 /// In what a session differs from what is asked for, for people. Only what is asked for counts.
@@ -266,14 +281,24 @@ pub fn differences(wanted: &NewSession, session: &Session) -> Vec<String> {
         }
     };
     if let Some(behavior) = wanted.behavior {
-        compare("behavior", session.behavior.as_str().into(), behavior.as_str().into());
+        compare(
+            "behavior",
+            session.behavior.as_str().into(),
+            behavior.as_str().into(),
+        );
     }
     if let Some(delay) = wanted.lock_delay {
         let stored = u64::try_from(session.lock_delay).unwrap_or(0);
         compare("delay", to_consul(stored), to_consul(delay));
     }
     if let Some(ttl) = wanted.ttl {
-        let spoken = |ttl: u64| if ttl == 0 { "none".to_owned() } else { to_consul(ttl) };
+        let spoken = |ttl: u64| {
+            if ttl == 0 {
+                "none".to_owned()
+            } else {
+                to_consul(ttl)
+            }
+        };
         compare("ttl", spoken(session.ttl.unwrap_or(0)), spoken(ttl));
     }
     if let Some(checks) = expected_checks(wanted) {
@@ -291,7 +316,11 @@ pub fn differences(wanted: &NewSession, session: &Session) -> Vec<String> {
                 .collect();
             Names::of(&names).list()
         };
-        compare("service_checks", spoken(&session.service_checks), spoken(checks));
+        compare(
+            "service_checks",
+            spoken(&session.service_checks),
+            spoken(checks),
+        );
     }
     differences
 }

@@ -31,7 +31,11 @@ impl sessions::Guest for Component {
 
     fn info(agent: Agent, id: String) -> Result<Option<Session>, Error> {
         let listed = consul(&agent)?.info(&id, Consistency::Default)?;
-        Ok(listed.sessions.into_iter().next().map(|stored| stored.session))
+        Ok(listed
+            .sessions
+            .into_iter()
+            .next()
+            .map(|stored| stored.session))
     }
 
     fn node(agent: Agent, name: String) -> Result<Listing, Error> {
@@ -46,10 +50,19 @@ impl sessions::Guest for Component {
         Ok(consul(&agent)?.renew(&id)?.session)
     }
 
-    fn ensure(agent: Agent, session: NewSession, on_difference: OnDifference) -> Result<Ensured, Error> {
+    fn ensure(
+        agent: Agent,
+        session: NewSession,
+        on_difference: OnDifference,
+    ) -> Result<Ensured, Error> {
         let name = match &session.name {
             Some(name) if !name.is_empty() => name,
-            _ => return Err(*invalid("name", "`ensure` needs a name: it makes sure that one session bears it")),
+            _ => {
+                return Err(*invalid(
+                    "name",
+                    "`ensure` needs a name: it makes sure that one session bears it",
+                ));
+            }
         };
         let consul = consul(&agent)?;
         let plan = by_name::plan(&consul, name, &session, on_difference)?;
@@ -67,7 +80,10 @@ impl sessions::Guest for Component {
             return Err(*invalid("name", "`remove` needs a name"));
         }
         let removed = by_name::remove(&consul(&agent)?, &name, node.as_deref())?;
-        Ok(removed.into_iter().map(|stored| stored.session.id).collect())
+        Ok(removed
+            .into_iter()
+            .map(|stored| stored.session.id)
+            .collect())
     }
 }
 
@@ -77,7 +93,11 @@ fn consul(agent: &Agent) -> Result<Consul<'_, WasiHttp>, Fault> {
 
 fn listing(listed: Listed) -> Listing {
     Listing {
-        sessions: listed.sessions.into_iter().map(|stored| stored.session).collect(),
+        sessions: listed
+            .sessions
+            .into_iter()
+            .map(|stored| stored.session)
+            .collect(),
         filtered: listed.filtered,
     }
 }

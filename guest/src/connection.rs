@@ -35,7 +35,9 @@ impl Scheme {
             "https" => Ok(Scheme::Https),
             "unix" => Err(invalid(
                 parameter,
-                format!("`{parameter}` names a Unix socket, which HTTP in a sandbox cannot reach; give http://host:port or https://host:port"),
+                format!(
+                    "`{parameter}` names a Unix socket, which HTTP in a sandbox cannot reach; give http://host:port or https://host:port"
+                ),
             )),
             _ => Err(invalid(
                 parameter,
@@ -64,7 +66,9 @@ impl fmt::Display for Source {
             Source::Url => "the one given",
             Source::Host => "from `host`, `port` and `scheme`",
             Source::Environment => "from CONSUL_HTTP_ADDR",
-            Source::Default => "the default, as no `url`, `host`, `port` or CONSUL_HTTP_ADDR is set",
+            Source::Default => {
+                "the default, as no `url`, `host`, `port` or CONSUL_HTTP_ADDR is set"
+            }
         })
     }
 }
@@ -125,9 +129,14 @@ impl Address {
             None => None,
         };
         let port = match parameters.integer("port")? {
-            Some(number) => Some(u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(
-                || invalid("port", format!("`port` must be 1 to 65535, not {number}")),
-            )?),
+            Some(number) => Some(
+                u16::try_from(number)
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| {
+                        invalid("port", format!("`port` must be 1 to 65535, not {number}"))
+                    })?,
+            ),
             None => None,
         };
         let scheme = match parameters.filled_text("scheme")? {
@@ -174,7 +183,9 @@ impl Url {
             // The text is not repeated: it may hold credentials.
             Err(invalid(
                 parameter,
-                format!("`{parameter}` must be http://host:port or https://host:port and nothing more: it {what}"),
+                format!(
+                    "`{parameter}` must be http://host:port or https://host:port and nothing more: it {what}"
+                ),
             ))
         };
         if rest.contains('@') {
@@ -210,14 +221,20 @@ impl Url {
 fn host(parameter: &str, text: &str) -> Result<String, Fault> {
     let text = text.trim();
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    if bare.contains(':') && bare.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')) {
+    if bare.contains(':')
+        && bare
+            .chars()
+            .all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'))
+    {
         return Ok(format!("[{}]", bare.to_ascii_lowercase()));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if text.is_empty() || text.len() > 253 || !text.chars().all(fits) {
         return Err(invalid(
             parameter,
-            format!("`{parameter}` has no valid host: a name or an IP address is needed, without scheme, port or path"),
+            format!(
+                "`{parameter}` has no valid host: a name or an IP address is needed, without scheme, port or path"
+            ),
         ));
     }
     Ok(text.to_ascii_lowercase())
@@ -354,7 +371,10 @@ mod tests {
     #[track_caller]
     fn address(parameters: Value, environment: &[(&str, &str)], expected: &str, source: Source) {
         let address = settings(parameters, environment).unwrap().address;
-        assert_eq!((address.to_string().as_str(), address.source), (expected, source));
+        assert_eq!(
+            (address.to_string().as_str(), address.source),
+            (expected, source)
+        );
     }
 
     #[test]
@@ -362,19 +382,74 @@ mod tests {
         let addr = ("CONSUL_HTTP_ADDR", "https://env:1");
         address(json!({}), &[], "http://localhost:8500", Source::Default);
         address(json!({}), &[addr], "https://env:1", Source::Environment);
-        address(json!({"url": "url:2"}), &[addr], "http://url:2", Source::Url);
-        address(json!({"url": "https://url"}), &[], "https://url:8500", Source::Url);
-        address(json!({"url": "https://url:2/", "port": 3}), &[addr], "https://url:3", Source::Url);
-        address(json!({"host": "H", "scheme": "HTTP"}), &[addr], "http://h:1", Source::Host);
-        address(json!({"port": "9"}), &[], "http://localhost:9", Source::Host);
-        address(json!({"host": "::1"}), &[], "http://[::1]:8500", Source::Host);
-        address(json!({"url": "http://[::1]:77"}), &[], "http://[::1]:77", Source::Url);
-        address(json!({"url": "", "host": null}), &[("CONSUL_HTTP_ADDR", "")], "http://localhost:8500", Source::Default);
+        address(
+            json!({"url": "url:2"}),
+            &[addr],
+            "http://url:2",
+            Source::Url,
+        );
+        address(
+            json!({"url": "https://url"}),
+            &[],
+            "https://url:8500",
+            Source::Url,
+        );
+        address(
+            json!({"url": "https://url:2/", "port": 3}),
+            &[addr],
+            "https://url:3",
+            Source::Url,
+        );
+        address(
+            json!({"host": "H", "scheme": "HTTP"}),
+            &[addr],
+            "http://h:1",
+            Source::Host,
+        );
+        address(
+            json!({"port": "9"}),
+            &[],
+            "http://localhost:9",
+            Source::Host,
+        );
+        address(
+            json!({"host": "::1"}),
+            &[],
+            "http://[::1]:8500",
+            Source::Host,
+        );
+        address(
+            json!({"url": "http://[::1]:77"}),
+            &[],
+            "http://[::1]:77",
+            Source::Url,
+        );
+        address(
+            json!({"url": "", "host": null}),
+            &[("CONSUL_HTTP_ADDR", "")],
+            "http://localhost:8500",
+            Source::Default,
+        );
         let ssl = ("CONSUL_HTTP_SSL", "true");
         address(json!({}), &[ssl], "https://localhost:8500", Source::Default);
-        address(json!({"scheme": "http"}), &[ssl], "http://localhost:8500", Source::Default);
-        address(json!({"url": "http://u:1"}), &[ssl], "https://u:1", Source::Url);
-        address(json!({"scheme": "https"}), &[("CONSUL_HTTP_SSL", "0")], "https://localhost:8500", Source::Default);
+        address(
+            json!({"scheme": "http"}),
+            &[ssl],
+            "http://localhost:8500",
+            Source::Default,
+        );
+        address(
+            json!({"url": "http://u:1"}),
+            &[ssl],
+            "https://u:1",
+            Source::Url,
+        );
+        address(
+            json!({"scheme": "https"}),
+            &[("CONSUL_HTTP_SSL", "0")],
+            "https://localhost:8500",
+            Source::Default,
+        );
     }
 
     #[test]
@@ -399,11 +474,18 @@ mod tests {
             (json!({"validate_certs": "maybe"}), "validate_certs"),
         ] {
             match settings(parameters.clone(), &[]) {
-                Err(error) => assert_eq!(error.kind, ErrorKind::Invalid(parameter.into()), "{parameters}"),
+                Err(error) => assert_eq!(
+                    error.kind,
+                    ErrorKind::Invalid(parameter.into()),
+                    "{parameters}"
+                ),
                 Ok(_) => panic!("{parameters}"),
             }
         }
         assert!(settings(json!({}), &[("CONSUL_HTTP_SSL", "perhaps")]).is_err());
-        assert!(settings(json!({}), &[("CONSUL_HTTP_ADDR", "http://u:s3cret@h")]).is_err_and(|error| !error.message.contains("s3cret")));
+        assert!(
+            settings(json!({}), &[("CONSUL_HTTP_ADDR", "http://u:s3cret@h")])
+                .is_err_and(|error| !error.message.contains("s3cret"))
+        );
     }
 }

@@ -79,14 +79,13 @@ impl<'a, T: Transport> Consul<'a, T> {
     pub fn renew(&self, id: &str) -> Result<Stored, Fault> {
         let request = request::renew(self.agent, id)?;
         self.exchange(&request, |context, answer| {
-            context
-                .sessions(answer)?
-                .into_iter()
-                .next()
-                .ok_or_else(|| {
-                    let message = format!("cannot {}: Consul answers without a session", request.purpose);
-                    failure(ErrorKind::NotFound, message)
-                })
+            context.sessions(answer)?.into_iter().next().ok_or_else(|| {
+                let message = format!(
+                    "cannot {}: Consul answers without a session",
+                    request.purpose
+                );
+                failure(ErrorKind::NotFound, message)
+            })
         })
     }
 
@@ -104,7 +103,11 @@ impl<'a, T: Transport> Consul<'a, T> {
         request: &Request,
         read: impl FnOnce(&Context<'_>, &Answer) -> Result<V, Fault>,
     ) -> Result<V, Fault> {
-        let token = self.agent.token.as_deref().filter(|token| !token.is_empty());
+        let token = self
+            .agent
+            .token
+            .as_deref()
+            .filter(|token| !token.is_empty());
         let context = Context {
             request,
             address: &self.address,

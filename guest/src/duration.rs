@@ -41,7 +41,11 @@ pub fn parse_go(text: &str) -> Option<i64> {
             return None;
         }
         if !whole.is_empty() {
-            total = whole.parse::<i64>().ok()?.checked_mul(unit)?.checked_add(total)?;
+            total = whole
+                .parse::<i64>()
+                .ok()?
+                .checked_mul(unit)?
+                .checked_add(total)?;
         }
         let mut place = unit;
         for digit in fraction.bytes() {

@@ -1,7 +1,7 @@
 //! How an operation fails: constructors of the contract's `error`, and what a caller asks of one.
 
-use crate::types::{Error, ErrorKind};
 use crate::session::object;
+use crate::types::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
 /// A parameter that is refused before any request.

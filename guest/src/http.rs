@@ -2,8 +2,8 @@
 
 use crate::bindings::wasi::http::outgoing_handler::handle;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme as WasiScheme, http_error_code,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody,
+    OutgoingRequest, RequestOptions, Scheme as WasiScheme, http_error_code,
 };
 use crate::bindings::wasi::io::streams::StreamError;
 use crate::connection::Scheme;
@@ -15,9 +15,11 @@ pub(crate) struct WasiHttp;
 
 impl Transport for WasiHttp {
     fn send(&self, call: &Call<'_>, request: &Request) -> Result<Answer, Breach> {
-        let outgoing = outgoing(call, request).ok_or_else(|| breach(BreachKind::Other, "it refuses the request's parts", false))?;
+        let outgoing = outgoing(call, request)
+            .ok_or_else(|| breach(BreachKind::Other, "it refuses the request's parts", false))?;
         let body = outgoing.body().ok();
-        let response = handle(outgoing, Some(options(call.timeout))).map_err(|code| from_code(&code, false))?;
+        let response = handle(outgoing, Some(options(call.timeout)))
+            .map_err(|code| from_code(&code, false))?;
         if let Some(body) = body {
             send_body(body, &request.body);
         }
@@ -25,7 +27,11 @@ impl Transport for WasiHttp {
         match response.get() {
             Some(Ok(Ok(incoming))) => read(&incoming),
             Some(Ok(Err(code))) => Err(from_code(&code, true)),
-            Some(Err(())) | None => Err(breach(BreachKind::Other, "it has no answer where one was due", true)),
+            Some(Err(())) | None => Err(breach(
+                BreachKind::Other,
+                "it has no answer where one was due",
+                true,
+            )),
         }
     }
 }
@@ -57,7 +63,9 @@ fn outgoing(call: &Call<'_>, request: &Request) -> Option<OutgoingRequest> {
             Scheme::Https => WasiScheme::Https,
         }))
         .ok()?;
-    outgoing.set_authority(Some(&call.address.authority())).ok()?;
+    outgoing
+        .set_authority(Some(&call.address.authority()))
+        .ok()?;
     outgoing.set_path_with_query(Some(&request.path)).ok()?;
     Some(outgoing)
 }
@@ -108,7 +116,8 @@ fn read(incoming: &IncomingResponse) -> Result<Answer, Breach> {
         content_type: header("content-type"),
         content_encoding: header("content-encoding"),
         location: header("location"),
-        filtered: header("x-consul-results-filtered-by-acls").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        filtered: header("x-consul-results-filtered-by-acls")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
         body: Vec::new(),
     };
     let body = incoming
@@ -156,10 +165,12 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
     let (kind, sent) = match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => (Denied, false),
         ErrorCode::DnsTimeout | ErrorCode::ConnectionTimeout => (Timeout, false),
-        ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
-            (Timeout, true)
-        }
-        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => (Tls, false),
+        ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => (Timeout, true),
+        ErrorCode::TlsProtocolError
+        | ErrorCode::TlsCertificateError
+        | ErrorCode::TlsAlertReceived(_) => (Tls, false),
         ErrorCode::DnsError(_)
         | ErrorCode::DestinationNotFound
         | ErrorCode::DestinationUnavailable
@@ -200,9 +211,10 @@ fn words(code: &ErrorCode) -> String {
         ErrorCode::ConnectionLimitReached => ("too many connections", None),
         ErrorCode::TlsProtocolError => ("TLS handshake failed", None),
         ErrorCode::TlsCertificateError => ("the server's certificate is not trusted", None),
-        ErrorCode::TlsAlertReceived(detail) => {
-            ("the server broke off the TLS handshake", detail.alert_message.as_deref())
-        }
+        ErrorCode::TlsAlertReceived(detail) => (
+            "the server broke off the TLS handshake",
+            detail.alert_message.as_deref(),
+        ),
         ErrorCode::HttpRequestDenied => ("request denied", None),
         ErrorCode::HttpResponseIncomplete => ("the answer ended too early", None),
         ErrorCode::HttpResponseHeaderSectionSize(_) | ErrorCode::HttpResponseHeaderSize(_) => {

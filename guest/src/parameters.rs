@@ -87,8 +87,18 @@ impl Action {
     pub fn read(json: &str, environment: Environment<'_>) -> Result<Action, Fault> {
         let mut map = match serde_json::from_slice(json.as_bytes()) {
             Ok(Value::Object(map)) => map,
-            Ok(_) => return Err(invalid("params", "the parameters must be a JSON object, {\"name\": value, …}")),
-            Err(error) => return Err(invalid("params", format!("the parameters are not JSON: {error}"))),
+            Ok(_) => {
+                return Err(invalid(
+                    "params",
+                    "the parameters must be a JSON object, {\"name\": value, …}",
+                ));
+            }
+            Err(error) => {
+                return Err(invalid(
+                    "params",
+                    format!("the parameters are not JSON: {error}"),
+                ));
+            }
         };
         refuse_unknown(&map)?;
         let settings = Settings::take(&mut map, environment)?;
@@ -153,18 +163,21 @@ impl Action {
                 "recreate",
                 "`recreate: true` and `unique: false` contradict each other",
             ),
-            State::Present if self.recreate && self.name.is_none() => {
-                missing("recreate", "`recreate` needs a `name`: it replaces the session of that name")
-            }
-            State::Absent if self.id.is_none() && self.name.is_none() => {
-                missing("id", "state=absent needs the `id` or the `name` of a session")
-            }
+            State::Present if self.recreate && self.name.is_none() => missing(
+                "recreate",
+                "`recreate` needs a `name`: it replaces the session of that name",
+            ),
+            State::Absent if self.id.is_none() && self.name.is_none() => missing(
+                "id",
+                "state=absent needs the `id` or the `name` of a session",
+            ),
             State::Info if self.id.is_none() && self.name.is_none() => {
                 missing("id", "state=info needs the `id` or the `name` of a session")
             }
-            State::Renew if self.id.is_none() && self.name.is_none() => {
-                missing("id", "state=renew needs the `id` or the `name` of a session")
-            }
+            State::Renew if self.id.is_none() && self.name.is_none() => missing(
+                "id",
+                "state=renew needs the `id` or the `name` of a session",
+            ),
             State::Node if self.node.is_none() => {
                 missing("node", "state=node needs `node`, the name of a node")
             }
@@ -209,10 +222,7 @@ fn choice<T: Copy>(parameter: &str, text: &str, choices: &[(&str, T)]) -> Result
 }
 
 fn refuse_unknown(map: &Map<String, Value>) -> Result<(), Fault> {
-    let known: Vec<&str> = OPERATION
-        .into_iter()
-        .chain(Settings::PARAMETERS)
-        .collect();
+    let known: Vec<&str> = OPERATION.into_iter().chain(Settings::PARAMETERS).collect();
     let Some(unknown) = map.keys().find(|key| !known.contains(&key.as_str())) else {
         return Ok(());
     };
@@ -222,7 +232,10 @@ fn refuse_unknown(map: &Map<String, Value>) -> Result<(), Fault> {
     } else {
         hint
     };
-    Err(invalid(unknown, format!("there is no parameter `{unknown}`{hint}")))
+    Err(invalid(
+        unknown,
+        format!("there is no parameter `{unknown}`{hint}"),
+    ))
 }
 
 /// The known word that was probably meant.
@@ -251,17 +264,37 @@ mod tests {
             (json!({"nmae": "x"}), "nmae", "did you mean `name`?"),
             (json!({"tokn": "s3cret"}), "tokn", "`token`"),
             (json!({"xyzzyxyzzy": 1}), "xyzzyxyzzy", "Known: state"),
-            (json!({"state": "remove"}), "state", "present, absent, info, node, list, renew"),
-            (json!({"state": "prsent"}), "state", "did you mean `present`?"),
-            (json!({"behavior": "explode"}), "behavior", "release, delete"),
+            (
+                json!({"state": "remove"}),
+                "state",
+                "present, absent, info, node, list, renew",
+            ),
+            (
+                json!({"state": "prsent"}),
+                "state",
+                "did you mean `present`?",
+            ),
+            (
+                json!({"behavior": "explode"}),
+                "behavior",
+                "release, delete",
+            ),
             (json!({"id": "x"}), "id", "state=info"),
             (json!({"name": ""}), "name", "empty"),
             (json!({"state": "absent"}), "id", "`id` or the `name`"),
             (json!({"state": "info"}), "id", "needs"),
             (json!({"state": "renew"}), "id", "needs"),
-            (json!({"state": "node", "name": "n"}), "node", "needs `node`"),
+            (
+                json!({"state": "node", "name": "n"}),
+                "node",
+                "needs `node`",
+            ),
             (json!({"recreate": true}), "recreate", "needs a `name`"),
-            (json!({"name": "n", "recreate": "yes", "unique": "no"}), "recreate", "contradict"),
+            (
+                json!({"name": "n", "recreate": "yes", "unique": "no"}),
+                "recreate",
+                "contradict",
+            ),
             (json!([]), "params", "JSON object"),
             (json!({"ttl": "soon"}), "ttl", "not a duration"),
         ] {
@@ -293,11 +326,22 @@ mod tests {
 
     #[test]
     fn the_documentations_examples() {
-        assert_eq!(read(json!({"name": "session1"})).ok().unwrap().state, State::Present);
-        let delayed = read(json!({"name": "session_with_delay", "delay": "20s"})).ok().unwrap();
+        assert_eq!(
+            read(json!({"name": "session1"})).ok().unwrap().state,
+            State::Present
+        );
+        let delayed = read(json!({"name": "session_with_delay", "delay": "20s"}))
+            .ok()
+            .unwrap();
         assert_eq!(delayed.wanted.lock_delay, Some(20_000_000_000));
-        let checked = read(json!({"name": "session_with_check", "checks": ["existing_check_name"]})).ok().unwrap();
+        let checked =
+            read(json!({"name": "session_with_check", "checks": ["existing_check_name"]}))
+                .ok()
+                .unwrap();
         assert_eq!(checked.wanted.checks.unwrap(), ["existing_check_name"]);
-        assert_eq!(read(json!({"state": "list"})).ok().unwrap().agent.address, "http://localhost:8500");
+        assert_eq!(
+            read(json!({"state": "list"})).ok().unwrap().agent.address,
+            "http://localhost:8500"
+        );
     }
 }

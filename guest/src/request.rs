@@ -78,17 +78,38 @@ pub fn create(agent: &Agent, new: &NewSession) -> Result<Request, Fault> {
 
 /// Destroys a session.
 pub fn destroy(agent: &Agent, id: &str) -> Result<Request, Fault> {
-    by_id(agent, Method::Put, "destroy", id, Consistency::Default, "destroy the session")
+    by_id(
+        agent,
+        Method::Put,
+        "destroy",
+        id,
+        Consistency::Default,
+        "destroy the session",
+    )
 }
 
 /// Reads a session.
 pub fn info(agent: &Agent, id: &str, consistency: Consistency) -> Result<Request, Fault> {
-    by_id(agent, Method::Get, "info", id, consistency, "look up the session")
+    by_id(
+        agent,
+        Method::Get,
+        "info",
+        id,
+        consistency,
+        "look up the session",
+    )
 }
 
 /// Renews a session.
 pub fn renew(agent: &Agent, id: &str) -> Result<Request, Fault> {
-    by_id(agent, Method::Put, "renew", id, Consistency::Default, "renew the session")
+    by_id(
+        agent,
+        Method::Put,
+        "renew",
+        id,
+        Consistency::Default,
+        "renew the session",
+    )
 }
 
 /// Lists the sessions of a node.
@@ -97,7 +118,11 @@ pub fn node(agent: &Agent, name: &str) -> Result<Request, Fault> {
     let encoded = utf8_percent_encode(name, &ENCODED);
     Ok(Request {
         method: Method::Get,
-        path: path(agent, &format!("/v1/session/node/{encoded}"), Consistency::Default),
+        path: path(
+            agent,
+            &format!("/v1/session/node/{encoded}"),
+            Consistency::Default,
+        ),
         body: Vec::new(),
         purpose: format!("list the sessions of node `{name}`"),
     })
@@ -166,7 +191,9 @@ pub fn session_id(id: &str) -> Result<String, Fault> {
             .collect();
         return Err(invalid(
             "id",
-            format!("`id` must be the UUID of a session, like 2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11, not `{shown}`"),
+            format!(
+                "`id` must be the UUID of a session, like 2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11, not `{shown}`"
+            ),
         ));
     }
     Ok(id.to_ascii_lowercase())
@@ -185,7 +212,9 @@ fn check_node(parameter: &str, name: &str) -> Result<(), Fault> {
         .split('/')
         .any(|segment| matches!(segment, "" | "." | ".."))
     {
-        return refuse("cannot be the name of a node: a part between slashes is empty, `.` or `..`");
+        return refuse(
+            "cannot be the name of a node: a part between slashes is empty, `.` or `..`",
+        );
     }
     Ok(())
 }
@@ -212,6 +241,14 @@ pub fn check(new: &NewSession) -> Result<(), Fault> {
     }
     if let Some(node) = &new.node {
         check_node("node", node)?;
+    }
+    if let (Some(node_checks), Some(checks)) = (&new.node_checks, &new.checks)
+        && node_checks.is_empty() != checks.is_empty()
+    {
+        return Err(invalid(
+            "checks",
+            "`checks` and `node_checks` contradict each other: one names checks, the other is empty, which turns all checks off",
+        ));
     }
     Ok(())
 }
@@ -265,31 +302,86 @@ mod tests {
             partition: Some("p".into()),
             ..agent()
         };
-        let info = |agent| info(agent, &ID.to_uppercase(), Consistency::Default).unwrap().path;
+        let info = |agent| {
+            info(agent, &ID.to_uppercase(), Consistency::Default)
+                .unwrap()
+                .path
+        };
         assert_eq!(info(&plain), format!("/v1/session/info/{ID}"));
-        assert_eq!(info(&scoped), format!("/v1/session/info/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p"));
-        assert_eq!(list(&plain, Consistency::Consistent).path, "/v1/session/list?consistent");
-        assert_eq!(list(&scoped, Consistency::Consistent).path, "/v1/session/list?dc=dc%201%26x&ns=n%2Fs&partition=p&consistent");
-        assert_eq!(node(&plain, "a b/ü?x").unwrap().path, "/v1/session/node/a%20b%2F%C3%BC%3Fx");
-        assert_eq!(destroy(&scoped, ID).unwrap().path, format!("/v1/session/destroy/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p"));
+        assert_eq!(
+            info(&scoped),
+            format!("/v1/session/info/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p")
+        );
+        assert_eq!(
+            list(&plain, Consistency::Consistent).path,
+            "/v1/session/list?consistent"
+        );
+        assert_eq!(
+            list(&scoped, Consistency::Consistent).path,
+            "/v1/session/list?dc=dc%201%26x&ns=n%2Fs&partition=p&consistent"
+        );
+        assert_eq!(
+            node(&plain, "a b/ü?x").unwrap().path,
+            "/v1/session/node/a%20b%2F%C3%BC%3Fx"
+        );
+        assert_eq!(
+            destroy(&scoped, ID).unwrap().path,
+            format!("/v1/session/destroy/{ID}?dc=dc%201%26x&ns=n%2Fs&partition=p")
+        );
         assert_eq!(renew(&plain, ID).unwrap().method, Method::Put);
     }
 
     #[test]
     fn ids_that_are_none_never_reach_a_path() {
-        for id in ["", "x", "../../agent/self", &format!("{ID}?dc=other"), &format!("{ID} "), &ID.replace('-', ""), "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c1ü"] {
-            assert_eq!(info(&agent(), id, Consistency::Default).unwrap_err().kind.as_str(), "invalid", "{id}");
-            assert_eq!(destroy(&agent(), id).unwrap_err().kind.as_str(), "invalid", "{id}");
-            assert_eq!(renew(&agent(), id).unwrap_err().kind.as_str(), "invalid", "{id}");
+        for id in [
+            "",
+            "x",
+            "../../agent/self",
+            &format!("{ID}?dc=other"),
+            &format!("{ID} "),
+            &ID.replace('-', ""),
+            "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c1ü",
+        ] {
+            assert_eq!(
+                info(&agent(), id, Consistency::Default)
+                    .unwrap_err()
+                    .kind
+                    .as_str(),
+                "invalid",
+                "{id}"
+            );
+            assert_eq!(
+                destroy(&agent(), id).unwrap_err().kind.as_str(),
+                "invalid",
+                "{id}"
+            );
+            assert_eq!(
+                renew(&agent(), id).unwrap_err().kind.as_str(),
+                "invalid",
+                "{id}"
+            );
         }
         for name in ["", ".", "..", "../x", "a//b", "/a", "a/", "a\nb", "a\0"] {
-            assert_eq!(node(&agent(), name).unwrap_err().kind.as_str(), "invalid", "{name:?}");
+            assert_eq!(
+                node(&agent(), name).unwrap_err().kind.as_str(),
+                "invalid",
+                "{name:?}"
+            );
         }
     }
 
     #[test]
     fn durations_are_checked_before_they_are_sent() {
-        let with = |delay, ttl| create(&agent(), &NewSession { lock_delay: delay, ttl, ..new() });
+        let with = |delay, ttl| {
+            create(
+                &agent(),
+                &NewSession {
+                    lock_delay: delay,
+                    ttl,
+                    ..new()
+                },
+            )
+        };
         assert!(with(Some(60 * SECOND), Some(86_400 * SECOND)).is_ok());
         assert!(with(Some(0), Some(0)).is_ok());
         assert!(with(Some(MILLISECOND), Some(10 * SECOND)).is_ok());
@@ -301,7 +393,10 @@ mod tests {
             (None, Some(10 * SECOND + 1), "ttl"),
         ] {
             match with(delay, ttl) {
-                Err(error) => assert_eq!(error.kind, crate::types::ErrorKind::Invalid(parameter.into())),
+                Err(error) => assert_eq!(
+                    error.kind,
+                    crate::types::ErrorKind::Invalid(parameter.into())
+                ),
                 other => panic!("{delay:?} {ttl:?}: {other:?}"),
             }
         }

@@ -71,7 +71,9 @@ impl<'a> Fields<'a> {
     fn text(&self, name: &str) -> Result<&'a str, String> {
         match self.get(name) {
             None => Ok(""),
-            Some(value) => value.as_str().ok_or_else(|| format!("{name} is not a text")),
+            Some(value) => value
+                .as_str()
+                .ok_or_else(|| format!("{name} is not a text")),
         }
     }
 
@@ -127,10 +129,22 @@ pub fn body(new: &NewSession) -> Value {
     };
     set("Name", new.name.as_deref().map(Value::from));
     set("Node", new.node.as_deref().map(Value::from));
-    set("LockDelay", new.lock_delay.map(|delay| to_consul(delay).into()));
-    set("Behavior", new.behavior.map(|behavior| behavior.as_str().into()));
-    set("TTL", new.ttl.filter(|ttl| *ttl > 0).map(|ttl| to_consul(ttl).into()));
-    set("NodeChecks", new.node_checks.as_deref().map(Value::from));
+    set(
+        "LockDelay",
+        new.lock_delay.map(|delay| to_consul(delay).into()),
+    );
+    set(
+        "Behavior",
+        new.behavior.map(|behavior| behavior.as_str().into()),
+    );
+    set(
+        "TTL",
+        new.ttl
+            .filter(|ttl| *ttl > 0)
+            .map(|ttl| to_consul(ttl).into()),
+    );
+    let (node_checks, checks) = checks(new);
+    set("NodeChecks", node_checks.map(Value::from));
     set(
         "ServiceChecks",
         new.service_checks.as_deref().map(|checks| {
@@ -146,8 +160,25 @@ pub fn body(new: &NewSession) -> Value {
                 .collect()
         }),
     );
-    set("Checks", new.checks.as_deref().map(Value::from));
+    set("Checks", checks.map(Value::from));
     Value::Object(body)
+}
+
+/// `NodeChecks` and `Checks` as they are sent. Where both are asked for they go as one list: of two lists Consul drops
+/// the legacy one if it is `["serfHealth"]`, and both if either is empty (1.8.7).
+fn checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    match (&new.node_checks, &new.checks) {
+        (Some(node_checks), Some(checks)) => {
+            let mut all = node_checks.clone();
+            for check in checks {
+                if !all.contains(check) {
+                    all.push(check.clone());
+                }
+            }
+            (Some(all), None)
+        }
+        (node_checks, checks) => (node_checks.clone(), checks.clone()),
+    }
 }
 
 /// A JSON object. The macro `json!` brings a serializer into values along, 3 KB of the component.
@@ -162,8 +193,8 @@ pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
     use crate::duration::{MILLISECOND, SECOND};
+    use serde_json::json;
 
     /// Recorded from Consul 1.8.7; the indexes and flags made too large for a float.
     const RECORDED: &str = r#"{"ID":"2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11","Name":"x","Node":"n","LockDelay":15000000000,
@@ -183,7 +214,10 @@ mod tests {
                 behavior: Behavior::Delete,
                 ttl: Some(600 * SECOND),
                 node_checks: vec![],
-                service_checks: vec![ServiceCheck { id: "web".into(), namespace: None }],
+                service_checks: vec![ServiceCheck {
+                    id: "web".into(),
+                    namespace: None
+                }],
                 checks: vec!["old".into()],
                 namespace: None,
                 partition: None,
@@ -197,8 +231,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_session() {
-        for text in ["{}", "[]", "7", r#"{"ID":"a"}"#, r#"{"ID":"a","CreateIndex":1.5,"ModifyIndex":1}"#] {
-            assert!(Stored::read(serde_json::from_str(text).unwrap()).is_err(), "{text}");
+        for text in [
+            "{}",
+            "[]",
+            "7",
+            r#"{"ID":"a"}"#,
+            r#"{"ID":"a","CreateIndex":1.5,"ModifyIndex":1}"#,
+        ] {
+            assert!(
+                Stored::read(serde_json::from_str(text).unwrap()).is_err(),
+                "{text}"
+            );
         }
     }
 
@@ -221,14 +264,28 @@ mod tests {
             ttl: Some(30 * SECOND),
             checks: Some(vec![]),
             behavior: Some(Behavior::Release),
-            service_checks: Some(vec![ServiceCheck { id: "a".into(), namespace: None }]),
+            service_checks: Some(vec![ServiceCheck {
+                id: "a".into(),
+                namespace: None,
+            }]),
             ..new
         };
         assert_eq!(
             body(&new),
             json!({"Name": "ü\"\n", "LockDelay": "500ms", "Behavior": "release", "TTL": "30s", "ServiceChecks": [{"ID": "a"}], "Checks": []})
         );
-        let new = NewSession { ttl: Some(0), lock_delay: Some(0), ..new };
+        let new = NewSession {
+            node_checks: Some(vec!["a".into()]),
+            checks: Some(vec!["serfHealth".into(), "a".into()]),
+            ..new
+        };
+        assert_eq!(body(&new)["NodeChecks"], json!(["a", "serfHealth"]));
+        assert_eq!(body(&new).get("Checks"), None);
+        let new = NewSession {
+            ttl: Some(0),
+            lock_delay: Some(0),
+            ..new
+        };
         assert_eq!(body(&new)["LockDelay"], "0s");
         assert_eq!(body(&new).get("TTL"), None);
     }

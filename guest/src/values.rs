@@ -3,7 +3,7 @@
 
 use crate::duration::parse_go;
 use crate::error::{Fault, invalid};
-use crate::types::{ServiceCheck};
+use crate::types::ServiceCheck;
 use serde_json::{Map, Value};
 
 /// The parameters not yet read. Taking one by name reads and removes it; what is left at the end is unknown.
@@ -54,9 +54,7 @@ impl Parameters<'_> {
     /// A whole number.
     pub fn integer(&mut self, name: &str) -> Result<Option<i64>, Fault> {
         self.take(name)
-            .map(|value| {
-                integer(&value).ok_or_else(|| wrong_type(name, "a whole number", &value))
-            })
+            .map(|value| integer(&value).ok_or_else(|| wrong_type(name, "a whole number", &value)))
             .transpose()
     }
 
@@ -78,7 +76,9 @@ impl Parameters<'_> {
         if texts.iter().any(|text| text.trim().is_empty()) {
             return Err(invalid(
                 name,
-                format!("`{name}` holds an empty entry; for no checks at all give the empty list []"),
+                format!(
+                    "`{name}` holds an empty entry; for no checks at all give the empty list []"
+                ),
             ));
         }
         Ok(Some(texts))
@@ -127,13 +127,18 @@ fn service_check(name: &str, value: Value) -> Result<ServiceCheck, Fault> {
         if id.trim().is_empty() {
             return Err(invalid(name, format!("`{name}` holds an empty entry")));
         }
-        return Ok(ServiceCheck { id, namespace: None });
+        return Ok(ServiceCheck {
+            id,
+            namespace: None,
+        });
     };
     let mut fields = Parameters(&mut object);
     let id = fields.naming_text("id")?;
     let namespace = fields.filled_text("namespace")?;
     if let Some(unknown) = object.keys().next() {
-        let message = format!("a check in `{name}` has an unknown key `{unknown}`; it takes `id` and `namespace`");
+        let message = format!(
+            "a check in `{name}` has an unknown key `{unknown}`; it takes `id` and `namespace`"
+        );
         return Err(invalid(name, message));
     }
     match id {
@@ -262,8 +267,20 @@ mod tests {
         assert_eq!(read(json!("20s")).unwrap(), Some(20 * SECOND));
         assert_eq!(read(json!("1m30s")).unwrap(), Some(90 * SECOND));
         assert_eq!(read(json!(0)).unwrap(), Some(0));
-        for wrong in [json!(-1), json!("-5s"), json!(1.5), json!("1.5"), json!("soon"), json!([1]), json!(true)] {
-            assert_eq!(read(wrong.clone()).unwrap_err().kind.as_str(), "invalid", "{wrong}");
+        for wrong in [
+            json!(-1),
+            json!("-5s"),
+            json!(1.5),
+            json!("1.5"),
+            json!("soon"),
+            json!([1]),
+            json!(true),
+        ] {
+            assert_eq!(
+                read(wrong.clone()).unwrap_err().kind.as_str(),
+                "invalid",
+                "{wrong}"
+            );
         }
     }
 

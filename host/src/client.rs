@@ -1,8 +1,8 @@
 //! The typed client: the component's operations as async functions, each in a sandbox of its own.
 
+use crate::bindings::Exports;
 use crate::bindings::sessions::{Ensured, OnDifference};
 use crate::bindings::types::{self, Agent, Listing, NewSession, Session};
-use crate::bindings::Exports;
 use crate::error::{Error, ErrorKind, Exchange, Result, explained};
 use crate::network::{self, Network};
 use crate::policy::Policy;
@@ -58,17 +58,26 @@ impl ClientBuilder {
     /// told so.
     pub fn address(self, address: &str) -> Self {
         let address = Address::parse("address", address).map_err(Error::from);
-        ClientBuilder { address: Some(address), ..self }
+        ClientBuilder {
+            address: Some(address),
+            ..self
+        }
     }
 
     #[cfg(feature = "cli")]
     pub(crate) fn resolved_address(self, address: Address) -> Self {
-        ClientBuilder { address: Some(Ok(address)), ..self }
+        ClientBuilder {
+            address: Some(Ok(address)),
+            ..self
+        }
     }
 
     /// The ACL token. It is added to requests to the address, by the host; the component never sees it.
     pub fn token(self, token: Token) -> Self {
-        ClientBuilder { token: Some(token), ..self }
+        ClientBuilder {
+            token: Some(token),
+            ..self
+        }
     }
 
     /// Whom to trust, and the client's certificate. Default: the system's roots.
@@ -83,17 +92,26 @@ impl ClientBuilder {
 
     /// The datacenter; default: the agent's own.
     pub fn datacenter(self, datacenter: impl Into<String>) -> Self {
-        ClientBuilder { datacenter: Some(datacenter.into()), ..self }
+        ClientBuilder {
+            datacenter: Some(datacenter.into()),
+            ..self
+        }
     }
 
     /// The namespace (Consul Enterprise).
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        ClientBuilder { namespace: Some(namespace.into()), ..self }
+        ClientBuilder {
+            namespace: Some(namespace.into()),
+            ..self
+        }
     }
 
     /// The admin partition (Consul Enterprise).
     pub fn partition(self, partition: impl Into<String>) -> Self {
-        ClientBuilder { partition: Some(partition.into()), ..self }
+        ClientBuilder {
+            partition: Some(partition.into()),
+            ..self
+        }
     }
 
     /// How long a call may take as a whole, whatever the component or the server do. Default: 10 s.
@@ -103,19 +121,25 @@ impl ClientBuilder {
 
     /// How long connecting may take, and again the TLS handshake. Default: 5 s.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
-        ClientBuilder { connect_timeout, ..self }
+        ClientBuilder {
+            connect_timeout,
+            ..self
+        }
     }
 
     /// How large an answer may be, in bytes. Default: 8 MiB.
     pub fn response_limit(self, response_limit: usize) -> Self {
-        ClientBuilder { response_limit, ..self }
+        ClientBuilder {
+            response_limit,
+            ..self
+        }
     }
 
     /// Checks the settings.
     pub fn build(self, runtime: &Runtime) -> anyhow::Result<Client> {
-        let address = self
-            .address
-            .context("no address is set; there is no default, as it would hide a missing setting")??;
+        let address = self.address.context(
+            "no address is set; there is no default, as it would hide a missing setting",
+        )??;
         let origin = address.to_string();
         let policy = self.policy.allow(&origin)?;
         let token = match self.token {
@@ -168,43 +192,75 @@ impl Client {
     /// Creates a session and returns its id. A repeated call makes another session.
     pub async fn create(&self, session: &NewSession) -> Result<String> {
         self.call(async |exports, store, agent| {
-            exports.consul_session_sessions().call_create(store, agent, session).await
+            exports
+                .consul_session_sessions()
+                .call_create(store, agent, session)
+                .await
         })
         .await
     }
 
     /// Destroys the session with this id, whether it is there or not.
     pub async fn destroy(&self, id: &str) -> Result<()> {
-        self.call(async |exports, store, agent| exports.consul_session_sessions().call_destroy(store, agent, id).await)
-            .await
+        self.call(async |exports, store, agent| {
+            exports
+                .consul_session_sessions()
+                .call_destroy(store, agent, id)
+                .await
+        })
+        .await
     }
 
     /// The session with this id, if it is there and the token may read it.
     pub async fn info(&self, id: &str) -> Result<Option<Session>> {
-        self.call(async |exports, store, agent| exports.consul_session_sessions().call_info(store, agent, id).await)
-            .await
+        self.call(async |exports, store, agent| {
+            exports
+                .consul_session_sessions()
+                .call_info(store, agent, id)
+                .await
+        })
+        .await
     }
 
     /// The sessions of a node.
     pub async fn node(&self, name: &str) -> Result<Listing> {
-        self.call(async |exports, store, agent| exports.consul_session_sessions().call_node(store, agent, name).await)
-            .await
+        self.call(async |exports, store, agent| {
+            exports
+                .consul_session_sessions()
+                .call_node(store, agent, name)
+                .await
+        })
+        .await
     }
 
     /// All sessions that the token may read.
     pub async fn list(&self) -> Result<Listing> {
-        self.call(async |exports, store, agent| exports.consul_session_sessions().call_list(store, agent).await)
-            .await
+        self.call(async |exports, store, agent| {
+            exports
+                .consul_session_sessions()
+                .call_list(store, agent)
+                .await
+        })
+        .await
     }
 
     /// Starts a session's TTL anew. [`ErrorKind::NotFound`]: it has ended, and its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
-        self.call(async |exports, store, agent| exports.consul_session_sessions().call_renew(store, agent, id).await)
-            .await
+        self.call(async |exports, store, agent| {
+            exports
+                .consul_session_sessions()
+                .call_renew(store, agent, id)
+                .await
+        })
+        .await
     }
 
     /// Makes sure that one session of this name exists. Callers that race end with one and the same.
-    pub async fn ensure(&self, session: &NewSession, on_difference: OnDifference) -> Result<Ensured> {
+    pub async fn ensure(
+        &self,
+        session: &NewSession,
+        on_difference: OnDifference,
+    ) -> Result<Ensured> {
         self.call(async |exports, store, agent| {
             exports
                 .consul_session_sessions()
@@ -217,7 +273,10 @@ impl Client {
     /// Destroys every session of this name, on a node if one is given, and returns their ids.
     pub async fn remove(&self, name: &str, node: Option<&str>) -> Result<Vec<String>> {
         self.call(async |exports, store, agent| {
-            exports.consul_session_sessions().call_remove(store, agent, name, node).await
+            exports
+                .consul_session_sessions()
+                .call_remove(store, agent, name, node)
+                .await
         })
         .await
     }
@@ -233,7 +292,10 @@ impl Client {
         let journal = Arc::new(Journal::default());
         let done = self
             .sandboxed(timeout, &journal, async |exports, store, _| {
-                exports.consul_session_action().call_run(store, &parameters).await
+                exports
+                    .consul_session_action()
+                    .call_run(store, &parameters)
+                    .await
             })
             .await;
         match done {
@@ -254,18 +316,29 @@ impl Client {
             .into_iter()
             .filter(|name| map.get(*name).is_some_and(|value| !value.is_null()))
             .collect();
-        let elsewhere = given.iter().any(|name| matches!(*name, "url" | "host" | "port" | "scheme"));
+        let elsewhere = given
+            .iter()
+            .any(|name| matches!(*name, "url" | "host" | "port" | "scheme"));
         let settings = Settings::take(&mut map, Environment::EMPTY)?;
         let denied = |name: &str, why: &str| {
-            Err(Error::new(ErrorKind::Denied, format!("`{name}` is not yours to set here: {why}")))
+            Err(Error::new(
+                ErrorKind::Denied,
+                format!("`{name}` is not yours to set here: {why}"),
+            ))
         };
         for name in ["ca_path", "client_cert", "client_key"] {
             if given.contains(&name) {
                 return denied(name, "the host decides what is trusted and presented");
             }
         }
-        if settings.validate_certs.is_some_and(|verify| verify != inner.verifies) {
-            return denied("validate_certs", "the host decides whether certificates are verified");
+        if settings
+            .validate_certs
+            .is_some_and(|verify| verify != inner.verifies)
+        {
+            return denied(
+                "validate_certs",
+                "the host decides whether certificates are verified",
+            );
         }
         if let Some(token) = settings.token {
             if inner.network.injects_token() {
@@ -273,10 +346,19 @@ impl Client {
             }
             map.insert("token".to_owned(), token.into());
         }
-        let address = if elsewhere { &settings.address } else { &inner.address };
+        let address = if elsewhere {
+            &settings.address
+        } else {
+            &inner.address
+        };
         map.insert("url".to_owned(), address.to_string().into());
-        let timeout = settings.timeout.map_or(inner.timeout, |asked| inner.timeout.min(Duration::from_nanos(asked)));
-        map.insert("timeout".to_owned(), format!("{}ns", nanoseconds(timeout)).into());
+        let timeout = settings.timeout.map_or(inner.timeout, |asked| {
+            inner.timeout.min(Duration::from_nanos(asked))
+        });
+        map.insert(
+            "timeout".to_owned(),
+            format!("{}ns", nanoseconds(timeout)).into(),
+        );
         default(&mut map, "datacenter", inner.agent.datacenter.as_deref());
         default(&mut map, "namespace", inner.agent.namespace.as_deref());
         default(&mut map, "partition", inner.agent.partition.as_deref());
@@ -285,14 +367,20 @@ impl Client {
 
     async fn call<T>(
         &self,
-        operation: impl AsyncFnOnce(&Exports, &mut Store<State>, &Agent) -> wasmtime::Result<Result<T, types::Error>>,
+        operation: impl AsyncFnOnce(
+            &Exports,
+            &mut Store<State>,
+            &Agent,
+        ) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T> {
         let journal = Arc::new(Journal::default());
         match self.sandboxed(self.0.timeout, &journal, operation).await? {
             Ok(value) => Ok(value),
             Err(error) => {
                 let error = Error::from(error);
-                let unanswered = error.exchange().is_some_and(|exchange| exchange.status.is_none());
+                let unanswered = error
+                    .exchange()
+                    .is_some_and(|exchange| exchange.status.is_none());
                 Err(match self.known(&journal).filter(|_| unanswered) {
                     Some(detail) => error.explain(&detail),
                     None => error,
@@ -319,7 +407,11 @@ impl Client {
         let run = async {
             let _slot = inner.runtime.slot().await?;
             let mut store = inner.runtime.store(hooks, deadline);
-            let exports = inner.runtime.component().instantiate_async(&mut store).await?;
+            let exports = inner
+                .runtime
+                .component()
+                .instantiate_async(&mut store)
+                .await?;
             anyhow::Ok(operation(&exports, &mut store, &inner.agent).await?)
         };
         match tokio::time::timeout_at(deadline, run).await {
@@ -340,8 +432,16 @@ impl Client {
     fn stopped(&self, trap: &anyhow::Error, timeout: Duration, journal: &Journal) -> Error {
         match trap.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => self.out_of_time(timeout, journal),
-            Some(trap) => self.cut_off(ErrorKind::Other, &format!("the component was stopped: {trap}"), journal),
-            None => self.cut_off(ErrorKind::Other, &format!("the component was stopped: {trap:#}"), journal),
+            Some(trap) => self.cut_off(
+                ErrorKind::Other,
+                &format!("the component was stopped: {trap}"),
+                journal,
+            ),
+            None => self.cut_off(
+                ErrorKind::Other,
+                &format!("the component was stopped: {trap:#}"),
+                journal,
+            ),
         }
     }
 
@@ -389,11 +489,14 @@ impl Client {
             return failure;
         };
         let error = object.get("error");
-        let answered = error.is_none_or(|error| error.get("method").is_none() || !error["status"].is_null());
+        let answered =
+            error.is_none_or(|error| error.get("method").is_none() || !error["status"].is_null());
         if answered {
             return failure;
         }
-        if let (Some(detail), Some(Value::String(message))) = (self.known(journal), object.get_mut("msg")) {
+        if let (Some(detail), Some(Value::String(message))) =
+            (self.known(journal), object.get_mut("msg"))
+        {
             *message = explained(message, &detail);
         }
         Value::Object(object).to_string()

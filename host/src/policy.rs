@@ -37,7 +37,10 @@ impl Policy {
     /// key-value store.
     pub fn allow_path(mut self, prefix: &str) -> crate::Result<Policy> {
         if !prefix.starts_with("/v1/") {
-            return Err(refusal("path", "an allowed path must begin with /v1/, for instance /v1/kv/locks/"));
+            return Err(refusal(
+                "path",
+                "an allowed path must begin with /v1/, for instance /v1/kv/locks/",
+            ));
         }
         self.paths.push(prefix.to_owned());
         Ok(self)
@@ -50,12 +53,27 @@ impl Policy {
         }
         if !self.origins.iter().any(|origin| origin.matches(uri)) {
             let list: Vec<String> = self.origins.iter().map(Origin::to_string).collect();
-            let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-            return Err(format!("{} is not an allowed origin; allowed: {list}", origin_of(uri)));
+            let list = if list.is_empty() {
+                "none".to_owned()
+            } else {
+                list.join(", ")
+            };
+            return Err(format!(
+                "{} is not an allowed origin; allowed: {list}",
+                origin_of(uri)
+            ));
         }
         let path = uri.path();
-        if !plain(path) || !self.paths.iter().any(|prefix| path.starts_with(prefix.as_str())) {
-            return Err(format!("the path {path} is not allowed; allowed: {}", self.paths.join(", ")));
+        if !plain(path)
+            || !self
+                .paths
+                .iter()
+                .any(|prefix| path.starts_with(prefix.as_str()))
+        {
+            return Err(format!(
+                "the path {path} is not allowed; allowed: {}",
+                self.paths.join(", ")
+            ));
         }
         Ok(())
     }
@@ -63,16 +81,27 @@ impl Policy {
     /// Decides on an address that a name resolved to. A name in the list is no leave to reach what only this machine
     /// can: the metadata services of clouds live on link-local addresses.
     pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
-        if host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() {
+        if host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok()
+        {
             return Ok(());
         }
         let address = address.to_canonical();
         let special = match address {
-            IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+            IpAddr::V4(v4) => {
+                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+            }
+            IpAddr::V6(v6) => {
+                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
+            }
         };
         if special {
-            return Err(format!("{host} resolves to {address}, which a name may not stand for"));
+            return Err(format!(
+                "{host} resolves to {address}, which a name may not stand for"
+            ));
         }
         Ok(())
     }
@@ -80,7 +109,11 @@ impl Policy {
 
 /// An origin as it stands in an error.
 pub(crate) fn origin_of(uri: &Uri) -> String {
-    format!("{}://{}", uri.scheme_str().unwrap_or_default(), host_and_port(uri))
+    format!(
+        "{}://{}",
+        uri.scheme_str().unwrap_or_default(),
+        host_and_port(uri)
+    )
 }
 
 /// The host and port that a URI leads to, without credentials.
@@ -98,12 +131,19 @@ pub(crate) fn port(uri: &Uri) -> u16 {
 
 /// Whether a path is one that every server reads alike: no empty or dot segments, encoded or not.
 fn plain(path: &str) -> bool {
-    let decoded = path.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    let decoded = path
+        .replace("%2e", ".")
+        .replace("%2E", ".")
+        .replace("%2f", "/")
+        .replace("%2F", "/");
     path.starts_with('/')
         && !decoded.contains('\\')
         && !decoded.contains("%5c")
         && !decoded.contains("%5C")
-        && decoded.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."))
+        && decoded
+            .split('/')
+            .skip(1)
+            .all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 /// One allowed origin.
@@ -131,11 +171,18 @@ impl Origin {
             _ => return false,
         };
         // The authority could smuggle credentials along: a URI that holds any is none that was allowed.
-        let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
+        let Some(authority) = uri
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'))
+        else {
             return false;
         };
         let host = authority.host().to_ascii_lowercase();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .ok();
         let host_fits = match (&self.host, address) {
             (Host::Name(name), None) => *name == host,
             (Host::Below(domain), None) => host.len() > domain.len() && host.ends_with(domain),
@@ -153,10 +200,14 @@ impl FromStr for Origin {
         let wrong = |why: &str| {
             refusal(
                 "origin",
-                &format!("`{text}` is not an origin: {why}. Write http://host:port or https://host:port; the host may be *.domain or a network like 10.0.0.0/8, the port *"),
+                &format!(
+                    "`{text}` is not an origin: {why}. Write http://host:port or https://host:port; the host may be *.domain or a network like 10.0.0.0/8, the port *"
+                ),
             )
         };
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("it has no scheme"))?;
         let tls = match scheme {
             "http" => false,
             "https" => true,
@@ -233,7 +284,10 @@ mod tests {
     fn denies_by_default() {
         let uri = "http://localhost:8500/v1/session/list".parse().unwrap();
         let error = Policy::deny_all().check(&Method::GET, &uri).unwrap_err();
-        assert!(error.contains("http://localhost:8500") && error.contains("none"), "{error}");
+        assert!(
+            error.contains("http://localhost:8500") && error.contains("none"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -261,7 +315,11 @@ mod tests {
             ("http://[::1]:1", "http://[::1]:1", true),
             ("http://127.0.0.1:1", "http://localhost:1", false),
         ] {
-            assert_eq!(allows(origin, &format!("{base}{list}")), expected, "{origin} {base}");
+            assert_eq!(
+                allows(origin, &format!("{base}{list}")),
+                expected,
+                "{origin} {base}"
+            );
         }
     }
 
@@ -287,26 +345,69 @@ mod tests {
             assert_eq!(policy.check(&Method::GET, &uri).is_ok(), expected, "{path}");
             assert!(policy.check(&Method::DELETE, &uri).is_err());
         }
-        let kv = Policy::deny_all().allow("http://h:1").unwrap().allow_path("/v1/kv/locks/").unwrap();
-        assert!(kv.check(&Method::PUT, &"http://h:1/v1/kv/locks/a".parse().unwrap()).is_ok());
-        assert!(kv.check(&Method::PUT, &"http://h:1/v1/kv/other".parse().unwrap()).is_err());
+        let kv = Policy::deny_all()
+            .allow("http://h:1")
+            .unwrap()
+            .allow_path("/v1/kv/locks/")
+            .unwrap();
+        assert!(
+            kv.check(&Method::PUT, &"http://h:1/v1/kv/locks/a".parse().unwrap())
+                .is_ok()
+        );
+        assert!(
+            kv.check(&Method::PUT, &"http://h:1/v1/kv/other".parse().unwrap())
+                .is_err()
+        );
     }
 
     #[test]
     fn a_name_is_no_leave_to_reach_this_machines_neighbours() {
         let policy = Policy::deny_all();
-        for address in ["169.254.169.254", "0.0.0.0", "fe80::1", "::", "::ffff:169.254.1.1", "224.0.0.1"] {
-            assert!(policy.check_address("innocent.example", address.parse().unwrap()).is_err(), "{address}");
+        for address in [
+            "169.254.169.254",
+            "0.0.0.0",
+            "fe80::1",
+            "::",
+            "::ffff:169.254.1.1",
+            "224.0.0.1",
+        ] {
+            assert!(
+                policy
+                    .check_address("innocent.example", address.parse().unwrap())
+                    .is_err(),
+                "{address}"
+            );
         }
-        assert!(policy.check_address("localhost", "127.0.0.1".parse().unwrap()).is_ok());
-        assert!(policy.check_address("169.254.1.1", "169.254.1.1".parse().unwrap()).is_ok());
+        assert!(
+            policy
+                .check_address("localhost", "127.0.0.1".parse().unwrap())
+                .is_ok()
+        );
+        assert!(
+            policy
+                .check_address("169.254.1.1", "169.254.1.1".parse().unwrap())
+                .is_ok()
+        );
     }
 
     #[test]
     fn refuses_what_is_no_origin() {
-        for origin in ["h:1", "ftp://h:1", "http://h", "http://h:0", "http://h:1/x", "http://*:1", "http://*x:1", "http://:1", "http://u@h:1"] {
+        for origin in [
+            "h:1",
+            "ftp://h:1",
+            "http://h",
+            "http://h:0",
+            "http://h:1/x",
+            "http://*:1",
+            "http://*x:1",
+            "http://:1",
+            "http://u@h:1",
+        ] {
             let error = Policy::deny_all().allow(origin).unwrap_err();
-            assert!(error.message().contains("Write http://host:port"), "{origin}");
+            assert!(
+                error.message().contains("Write http://host:port"),
+                "{origin}"
+            );
         }
     }
 }

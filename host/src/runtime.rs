@@ -11,9 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
-    Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline,
+    Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
+    StoreLimitsBuilder, UpdateDeadline,
 };
-use wasmtime_wasi_http::{ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{
+    ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
+    WasiHttpView,
+};
 use wasmtime_wasi_io::IoView;
 
 /// The component that was built with this crate.
@@ -49,14 +53,21 @@ impl Runtime {
     /// As [`Runtime::new`], for at most so many calls at once.
     pub fn with_calls(calls: u32) -> Result<Runtime> {
         if PLUGIN_COMPILED.is_empty() {
-            return Err(anyhow!("this build has no component: it was made for documentation or lints"));
+            return Err(anyhow!(
+                "this build has no component: it was made for documentation or lints"
+            ));
         }
         let engine = engine(calls)?;
         // SAFETY: the bytes are those that this crate's build script got from the same version of wasmtime; they are part
         // of this program's text, and nobody can exchange them without exchanging the program.
-        #[expect(unsafe_code, reason = "loading code that was compiled when this crate was built")]
+        #[expect(
+            unsafe_code,
+            reason = "loading code that was compiled when this crate was built"
+        )]
         let component = unsafe { Component::deserialize(&engine, PLUGIN_COMPILED) };
-        let component = component.map_err(anyhow::Error::from).context("loading the built-in component")?;
+        let component = component
+            .map_err(anyhow::Error::from)
+            .context("loading the built-in component")?;
         Runtime::link(engine, &component, calls)
     }
 
@@ -70,7 +81,8 @@ impl Runtime {
     /// Another component with the same exports, from a file; it is compiled now.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Runtime> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Runtime::from_bytes(&bytes).with_context(|| path.display().to_string())
     }
 
@@ -213,7 +225,11 @@ impl Journal {
     }
 
     fn begin(&self, request: &Request<WasiBody>) {
-        let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let path = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let mut entries = self.entries();
         entries.request = Some((request.method().to_string(), path));
         entries.detail = None;
@@ -249,10 +265,14 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, wasmtime_wasi_http::Error>> + Send> {
-        let (network, journal, deadline) = (self.network.clone(), self.journal.clone(), self.deadline);
+        let (network, journal, deadline) =
+            (self.network.clone(), self.journal.clone(), self.deadline);
         Box::new(async move {
             journal.begin(&request);
-            match network.send(request, options.unwrap_or_default(), deadline).await {
+            match network
+                .send(request, options.unwrap_or_default(), deadline)
+                .await
+            {
                 Ok(response) => {
                     let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
                     Ok((response, done))
@@ -297,7 +317,10 @@ impl Ticker {
                 let mut state = shared.lock();
                 while !state.stopped {
                     if state.running == 0 {
-                        state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state = shared
+                            .wake
+                            .wait(state)
+                            .unwrap_or_else(PoisonError::into_inner);
                     } else {
                         drop(state);
                         std::thread::sleep(TICK);

@@ -17,8 +17,9 @@ impl Token {
     /// Reads a token from a file, less the line end that editors put behind it.
     pub fn from_file(path: impl AsRef<std::path::Path>) -> anyhow::Result<Token> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| anyhow::anyhow!("cannot read the token file {}: {error}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            anyhow::anyhow!("cannot read the token file {}: {error}", path.display())
+        })?;
         Ok(Token::new(text.trim_end_matches(['\r', '\n']))?)
     }
 

@@ -7,7 +7,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,19 +63,27 @@ impl Trust {
 
     /// Only the certificates in this PEM text.
     pub fn only_pem(pem: &[u8]) -> Result<Trust> {
-        Trust { system: false, ..Trust::system() }.add_pem(pem)
+        Trust {
+            system: false,
+            ..Trust::system()
+        }
+        .add_pem(pem)
     }
 
     /// Only the certificates in this PEM file.
     pub fn only_file(path: impl AsRef<Path>) -> Result<Trust> {
         let path = path.as_ref();
-        let pem = std::fs::read(path).with_context(|| format!("cannot read the CA file {}", path.display()))?;
+        let pem = std::fs::read(path)
+            .with_context(|| format!("cannot read the CA file {}", path.display()))?;
         Trust::only_pem(&pem).with_context(|| format!("CA file {}", path.display()))
     }
 
     /// Nothing is verified: whoever answers is believed, and gets the token.
     pub fn insecure() -> Trust {
-        Trust { verify: false, ..Trust::system() }
+        Trust {
+            verify: false,
+            ..Trust::system()
+        }
     }
 
     /// Adds the certificates in this PEM text. A server certificate that itself stands among them is trusted, as
@@ -81,7 +91,8 @@ impl Trust {
     pub fn add_pem(mut self, pem: &[u8]) -> Result<Trust> {
         let before = self.extra.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            self.extra.push(certificate.map_err(|error| anyhow!("not PEM: {error}"))?);
+            self.extra
+                .push(certificate.map_err(|error| anyhow!("not PEM: {error}"))?);
         }
         ensure!(self.extra.len() > before, "no certificate in it");
         Ok(self)
@@ -101,20 +112,29 @@ impl Trust {
         if chain.is_empty() {
             bail!("no client certificate found");
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| anyhow!("no client key found: {error}"))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| anyhow!("no client key found: {error}"))?;
         self.identity = Some(Arc::new(Identity { chain, key }));
         Ok(self)
     }
 
     /// The client's certificate and key from files; without a key file the key is looked for beside the certificate.
-    pub fn identity_files(self, certificates: impl AsRef<Path>, key: Option<&Path>) -> Result<Trust> {
+    pub fn identity_files(
+        self,
+        certificates: impl AsRef<Path>,
+        key: Option<&Path>,
+    ) -> Result<Trust> {
         let certificates = certificates.as_ref();
         let key = key.unwrap_or(certificates);
         let read = |what: &str, path: &Path| {
-            std::fs::read(path).with_context(|| format!("cannot read the {what} file {}", path.display()))
+            std::fs::read(path)
+                .with_context(|| format!("cannot read the {what} file {}", path.display()))
         };
-        self.identity(&read("client certificate", certificates)?, &read("client key", key)?)
-            .with_context(|| format!("client certificate {}", certificates.display()))
+        self.identity(
+            &read("client certificate", certificates)?,
+            &read("client key", key)?,
+        )
+        .with_context(|| format!("client certificate {}", certificates.display()))
     }
 
     /// Whether certificates are verified.
@@ -126,7 +146,8 @@ impl Trust {
     pub(crate) fn expected_name(&self, host: &str) -> Result<ServerName<'static>, String> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = name.trim_start_matches('[').trim_end_matches(']');
-        ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is not a name that a certificate can have"))
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("`{name}` is not a name that a certificate can have"))
     }
 
     /// The settings in the form rustls takes. Reading the system's roots takes milliseconds: done at the first TLS
@@ -144,17 +165,29 @@ impl Trust {
                 let _ = roots.add(certificate.clone());
             }
             if roots.is_empty() && self.extra.is_empty() {
-                return Err("no certificate is trusted: the system has no roots, and none was added".to_owned());
+                return Err(
+                    "no certificate is trusted: the system has no roots, and none was added"
+                        .to_owned(),
+                );
             }
             let chains = if roots.is_empty() {
                 None
             } else {
-                let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+                let builder =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
                 Some(builder.build().map_err(|error| error.to_string())?)
             };
-            Arc::new(Verifier { chains, known: self.extra.clone(), provider: provider.clone() })
+            Arc::new(Verifier {
+                chains,
+                known: self.extra.clone(),
+                provider: provider.clone(),
+            })
         } else {
-            Arc::new(Unverified(Verifier { chains: None, known: Vec::new(), provider: provider.clone() }))
+            Arc::new(Unverified(Verifier {
+                chains: None,
+                known: Vec::new(),
+                provider: provider.clone(),
+            }))
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -188,15 +221,22 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let by_chain = match &self.chains {
-            Some(chains) => {
-                chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
+            Some(chains) => chains.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
         match by_chain {
             Err(_) if self.known.iter().any(|known| known == end_entity) => {
                 check_dates(end_entity, now)?;
-                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                rustls::client::verify_server_name(
+                    &ParsedCertificate::try_from(end_entity)?,
+                    server_name,
+                )?;
                 Ok(ServerCertVerified::assertion())
             }
             by_chain => by_chain,
@@ -224,13 +264,15 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
-    let certificate =
-        Certificate::from_der(certificate).map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+    let certificate = Certificate::from_der(certificate)
+        .map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
     let validity = certificate.tbs_certificate.validity;
     if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
         return Err(CertificateError::NotValidYet.into());
@@ -263,7 +305,8 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -272,7 +315,8 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -27,7 +27,12 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
     /// How to print results; by default a table on a terminal, JSON otherwise.
-    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     pub(super) output: Option<Format>,
     #[command(subcommand)]
     pub(super) command: Command,

@@ -15,7 +15,9 @@ pub(super) fn client(
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     fill_in(arguments, parameters)?;
-    let token_file = std::env::var("CONSUL_HTTP_TOKEN_FILE").ok().filter(|path| !path.is_empty());
+    let token_file = std::env::var("CONSUL_HTTP_TOKEN_FILE")
+        .ok()
+        .filter(|path| !path.is_empty());
     let settings = Settings::take(
         parameters,
         // Consul's tools let the file win over the variable with the token itself.
@@ -61,7 +63,10 @@ pub(super) fn client(
 
 /// Puts the arguments where the action's own parameters leave a gap.
 fn fill_in(arguments: &ConnectionArgs, parameters: &mut Map<String, Value>) -> Result<(), Error> {
-    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned().into());
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_ref()
+            .map(|path| path.to_string_lossy().into_owned().into())
+    };
     let mut fill = |name: &str, value: Option<Value>| {
         if let Some(value) = value
             && parameters.get(name).is_none_or(Value::is_null)
@@ -86,7 +91,8 @@ fn read_token(path: &Path) -> Result<Token, Error> {
 }
 
 fn trust(settings: &Settings, server_name: Option<String>) -> Result<Trust, Error> {
-    let wrong = |parameter: &str, error: anyhow::Error| Error::invalid(parameter, format!("{error:#}"));
+    let wrong =
+        |parameter: &str, error: anyhow::Error| Error::invalid(parameter, format!("{error:#}"));
     let mut trust = match &settings.ca_path {
         _ if settings.validate_certs == Some(false) => Trust::insecure(),
         Some(path) => Trust::only_file(path).map_err(|error| wrong("ca_path", error))?,
@@ -98,7 +104,12 @@ fn trust(settings: &Settings, server_name: Option<String>) -> Result<Trust, Erro
                 .identity_files(certificate, key.as_deref().map(Path::new))
                 .map_err(|error| wrong("client_cert", error))?;
         }
-        (None, Some(_)) => return Err(Error::invalid("client_key", "`client_key` needs `client_cert` beside it")),
+        (None, Some(_)) => {
+            return Err(Error::invalid(
+                "client_key",
+                "`client_key` needs `client_cert` beside it",
+            ));
+        }
         (None, None) => {}
     }
     Ok(match server_name {

@@ -17,12 +17,23 @@ const WRONG_USAGE: u8 = 2;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let Cli { connection, output, command } = Cli::parse();
+    let Cli {
+        connection,
+        output,
+        command,
+    } = Cli::parse();
     let terminal = std::io::stdout().is_terminal();
-    let format = output.unwrap_or(if terminal { Format::Table } else { Format::Json });
+    let format = output.unwrap_or(if terminal {
+        Format::Table
+    } else {
+        Format::Json
+    });
     let parameters = match command {
         Command::Apply { parameters } => return apply(&connection, &parameters),
-        Command::Component { artifact, output_file } => return component(artifact, &output_file),
+        Command::Component {
+            artifact,
+            output_file,
+        } => return component(artifact, &output_file),
         Command::Create(create) => create.parameters(),
         Command::Destroy(which) => which.parameters("absent"),
         Command::Info(which) => which.parameters("info"),
@@ -44,7 +55,8 @@ pub fn main() -> ExitCode {
         }
         Err(failure) => {
             complain(failure["msg"].as_str().unwrap_or("failed"));
-            let typed = failure["error"]["kind"] == "invalid" && failure["error"].get("method").is_none();
+            let typed =
+                failure["error"]["kind"] == "invalid" && failure["error"].get("method").is_none();
             ExitCode::from(if typed { WRONG_USAGE } else { FAILED })
         }
     }
@@ -92,7 +104,9 @@ fn from_input() -> Result<Map<String, Value>, Error> {
     }
     match serde_json::from_str(&text) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(wrong("the parameters must be a JSON object, {\"name\": value, …}".to_owned())),
+        Ok(_) => Err(wrong(
+            "the parameters must be a JSON object, {\"name\": value, …}".to_owned(),
+        )),
         Err(error) => Err(wrong(format!("standard input is not JSON: {error}"))),
     }
 }
@@ -107,8 +121,14 @@ fn from_arguments(arguments: &[String]) -> Result<Map<String, Value>, Error> {
             ));
         };
         // Lists and objects may be given as JSON; anything else is a text, and coerced where it is read.
-        let json = text.starts_with(['[', '{']).then(|| serde_json::from_str(text).ok()).flatten();
-        if map.insert(name.to_owned(), json.unwrap_or_else(|| text.into())).is_some() {
+        let json = text
+            .starts_with(['[', '{'])
+            .then(|| serde_json::from_str(text).ok())
+            .flatten();
+        if map
+            .insert(name.to_owned(), json.unwrap_or_else(|| text.into()))
+            .is_some()
+        {
             return Err(Error::invalid(name, format!("`{name}` is given twice")));
         }
     }
@@ -116,10 +136,15 @@ fn from_arguments(arguments: &[String]) -> Result<Map<String, Value>, Error> {
 }
 
 /// Carries out one action; either value is a JSON object.
-fn perform(connection: &ConnectionArgs, mut parameters: Map<String, Value>) -> Result<Value, Value> {
-    let internal = |what: &dyn std::fmt::Display| Error::new(ErrorKind::Other, what.to_string()).to_json();
+fn perform(
+    connection: &ConnectionArgs,
+    mut parameters: Map<String, Value>,
+) -> Result<Value, Value> {
+    let internal =
+        |what: &dyn std::fmt::Display| Error::new(ErrorKind::Other, what.to_string()).to_json();
     let runtime = Runtime::with_calls(1).map_err(|error| internal(&format!("{error:#}")))?;
-    let client = connect::client(connection, &mut parameters, &runtime).map_err(|error| error.to_json())?;
+    let client =
+        connect::client(connection, &mut parameters, &runtime).map_err(|error| error.to_json())?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

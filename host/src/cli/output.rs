@@ -11,7 +11,9 @@ pub(super) fn tell(result: &Value) -> String {
     if let Some(sessions) = result["sessions"].as_array() {
         text.push_str(&table(sessions));
     } else if result.get("session_ids").is_some() {
-        let ids = result["session_ids"].as_array().map_or(&[][..], Vec::as_slice);
+        let ids = result["session_ids"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
         for id in ids {
             let _ = writeln!(text, "destroyed {}", plain(id));
         }
@@ -68,7 +70,10 @@ fn table(sessions: &[Value]) -> String {
         ]);
     }
     // Without borders every cell is padded; nothing stands right of the last.
-    table.lines().map(|line| format!("{}\n", line.trim())).collect()
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect()
 }
 
 fn seconds(nanoseconds: &Value) -> String {
@@ -80,7 +85,11 @@ fn seconds(nanoseconds: &Value) -> String {
 }
 
 fn dash(text: String) -> String {
-    if text.is_empty() { "-".to_owned() } else { text }
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text
+    }
 }
 
 fn plain(value: &Value) -> String {
@@ -94,7 +103,13 @@ fn plain(value: &Value) -> String {
 /// A text without characters that a terminal acts on.
 pub(super) fn sanitize(text: &str) -> String {
     text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
         .collect()
 }
 
@@ -108,10 +123,24 @@ mod tests {
         let session = json!({"ID": "id-1", "Name": "a\u{1b}[31mb", "Node": "n", "TTL": "", "LockDelay": 1_500_000_000_i64, "Behavior": "release", "NodeChecks": ["serfHealth"]});
         let told = tell(&json!({"changed": false, "sessions": [session]}));
         assert!(told.starts_with("ID"), "{told}");
-        assert!(told.contains("a\\u{1b}[31mb") && told.contains("1.5s") && told.contains("serfHealth"), "{told}");
-        assert_eq!(tell(&json!({"changed": false, "sessions": []})), "no sessions\n");
-        assert_eq!(tell(&json!({"changed": false, "session_id": "x", "session_ids": []})), "nothing to destroy\n");
-        let created = tell(&json!({"changed": true, "session_id": "id-1", "behavior": "release", "session": session, "warnings": ["w"]}));
-        assert!(created.starts_with("created id-1\n") && created.ends_with("warning: w\n"), "{created}");
+        assert!(
+            told.contains("a\\u{1b}[31mb") && told.contains("1.5s") && told.contains("serfHealth"),
+            "{told}"
+        );
+        assert_eq!(
+            tell(&json!({"changed": false, "sessions": []})),
+            "no sessions\n"
+        );
+        assert_eq!(
+            tell(&json!({"changed": false, "session_id": "x", "session_ids": []})),
+            "nothing to destroy\n"
+        );
+        let created = tell(
+            &json!({"changed": true, "session_id": "id-1", "behavior": "release", "session": session, "warnings": ["w"]}),
+        );
+        assert!(
+            created.starts_with("created id-1\n") && created.ends_with("warning: w\n"),
+            "{created}"
+        );
     }
 }

@@ -17,7 +17,12 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    pub(super) fn new(incoming: Incoming, limit: usize, between: Option<Duration>, deadline: Instant) -> Bounded {
+    pub(super) fn new(
+        incoming: Incoming,
+        limit: usize,
+        between: Option<Duration>,
+        deadline: Instant,
+    ) -> Bounded {
         let mut bounded = Bounded {
             incoming,
             left: limit,
@@ -31,7 +36,9 @@ impl Bounded {
 
     /// Sets the timer for the next part; never beyond the deadline, so that a server which drips cannot hold a call.
     fn wind_up(&mut self) {
-        let next = self.between.map_or(self.deadline, |wait| Instant::now() + wait);
+        let next = self
+            .between
+            .map_or(self.deadline, |wait| Instant::now() + wait);
         self.timer.as_mut().reset(next.min(self.deadline));
     }
 }
@@ -58,11 +65,14 @@ impl Body for Bounded {
                 this.wind_up();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Fault::from_hyper(&error).into_wasi()))),
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(Fault::from_hyper(&error).into_wasi())))
+            }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => match this.timer.as_mut().poll(cx) {
                 Poll::Ready(()) => {
-                    let fault = Fault::new(Kind::ReadTimeout, "the answer was not complete in time");
+                    let fault =
+                        Fault::new(Kind::ReadTimeout, "the answer was not complete in time");
                     Poll::Ready(Some(Err(fault.into_wasi())))
                 }
                 Poll::Pending => Poll::Pending,

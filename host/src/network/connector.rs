@@ -70,16 +70,23 @@ impl Inner {
         });
         let misconfigured = |why: &String| Fault::new(Kind::Misconfigured, why.clone());
         let tls = tls.as_ref().map_err(misconfigured)?;
-        let name = self.trust.expected_name(host).map_err(|why| misconfigured(&why))?;
+        let name = self
+            .trust
+            .expected_name(host)
+            .map_err(|why| misconfigured(&why))?;
         match tokio::time::timeout(self.timeout, tls.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream)),
             Ok(Err(error)) => Err(match Fault::from_io(&error) {
-                fault if fault.is_terminated() => {
-                    Fault::new(Kind::Handshake, format!("the server closed the connection during the handshake: {error}"))
-                }
+                fault if fault.is_terminated() => Fault::new(
+                    Kind::Handshake,
+                    format!("the server closed the connection during the handshake: {error}"),
+                ),
                 fault => fault,
             }),
-            Err(_) => Err(Fault::new(Kind::ConnectTimeout, "the TLS handshake took too long")),
+            Err(_) => Err(Fault::new(
+                Kind::ConnectTimeout,
+                "the TLS handshake took too long",
+            )),
         }
     }
 
@@ -99,7 +106,10 @@ impl Inner {
                 last = Fault::new(Kind::AddressDenied, why);
                 continue;
             }
-            match timeout_at(until, TcpStream::connect(address)).await.map_err(too_long)? {
+            match timeout_at(until, TcpStream::connect(address))
+                .await
+                .map_err(too_long)?
+            {
                 Ok(stream) => {
                     // A request is written in two parts, and Nagle's algorithm would hold the second back.
                     let _ = stream.set_nodelay(true);
@@ -131,13 +141,21 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

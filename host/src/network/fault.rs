@@ -84,7 +84,10 @@ impl Fault {
 
     /// Reads an error of an established stream, plain or TLS.
     pub(super) fn from_io(error: &io::Error) -> Fault {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        if let Some(tls) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
             return Fault::from_tls(tls);
         }
         let kind = match error.kind() {
@@ -98,19 +101,24 @@ impl Fault {
 
     fn from_tls(error: &rustls::Error) -> Fault {
         match error {
-            rustls::Error::InvalidCertificate(reason) => Fault::new(Kind::Certificate, certificate_words(reason)),
+            rustls::Error::InvalidCertificate(reason) => {
+                Fault::new(Kind::Certificate, certificate_words(reason))
+            }
             rustls::Error::AlertReceived(alert) => {
                 let hint = match alert {
                     rustls::AlertDescription::CertificateRequired
                     | rustls::AlertDescription::HandshakeFailure
-                    | rustls::AlertDescription::BadCertificate => ": it may want a client certificate",
+                    | rustls::AlertDescription::BadCertificate => {
+                        ": it may want a client certificate"
+                    }
                     _ => "",
                 };
                 Fault::new(Kind::Alert, format!("the server says {alert:?}{hint}"))
             }
-            rustls::Error::InvalidMessage(_) => {
-                Fault::new(Kind::Handshake, "the server does not speak TLS; is the scheme right?")
-            }
+            rustls::Error::InvalidMessage(_) => Fault::new(
+                Kind::Handshake,
+                "the server does not speak TLS; is the scheme right?",
+            ),
             other => Fault::new(Kind::Handshake, other.to_string()),
         }
     }
@@ -120,13 +128,19 @@ impl Fault {
         match self.kind {
             Kind::Denied => WasiError::HttpRequestDenied,
             Kind::AddressDenied => WasiError::DestinationIpProhibited,
-            Kind::Resolve => WasiError::DnsError { rcode: Some(self.detail), info_code: None },
+            Kind::Resolve => WasiError::DnsError {
+                rcode: Some(self.detail),
+                info_code: None,
+            },
             Kind::ConnectTimeout => WasiError::ConnectionTimeout,
             Kind::Refused => WasiError::ConnectionRefused,
             Kind::Unreachable => WasiError::DestinationUnavailable,
             Kind::Certificate => WasiError::TlsCertificateError,
             Kind::Handshake => WasiError::TlsProtocolError,
-            Kind::Alert => WasiError::TlsAlertReceived { alert_id: None, alert_message: Some(self.detail) },
+            Kind::Alert => WasiError::TlsAlertReceived {
+                alert_id: None,
+                alert_message: Some(self.detail),
+            },
             Kind::ReadTimeout => WasiError::ConnectionReadTimeout,
             Kind::Terminated => WasiError::ConnectionTerminated,
             Kind::Incomplete => WasiError::HttpResponseIncomplete,
@@ -140,9 +154,12 @@ impl Fault {
     /// The detail, where the code alone does not carry it.
     pub(crate) fn hidden_detail(&self) -> Option<&str> {
         match self.kind {
-            Kind::Denied | Kind::AddressDenied | Kind::Certificate | Kind::Handshake | Kind::NotHttp | Kind::Misconfigured => {
-                Some(&self.detail)
-            }
+            Kind::Denied
+            | Kind::AddressDenied
+            | Kind::Certificate
+            | Kind::Handshake
+            | Kind::NotHttp
+            | Kind::Misconfigured => Some(&self.detail),
             _ => None,
         }
     }
@@ -159,9 +176,14 @@ impl StdError for Fault {}
 fn certificate_words(reason: &rustls::CertificateError) -> String {
     use rustls::CertificateError as E;
     match reason {
-        E::UnknownIssuer => "it is not signed by a CA that is trusted here; give the CA's certificate (ca_path)".to_owned(),
+        E::UnknownIssuer => {
+            "it is not signed by a CA that is trusted here; give the CA's certificate (ca_path)"
+                .to_owned()
+        }
         E::NotValidForName | E::NotValidForNameContext { .. } => {
-            format!("it is for another name ({reason}); use a name that is in it, or set the server name to verify")
+            format!(
+                "it is for another name ({reason}); use a name that is in it, or set the server name to verify"
+            )
         }
         E::Expired | E::ExpiredContext { .. } => format!("it has expired ({reason})"),
         E::NotValidYet | E::NotValidYetContext { .. } => format!("it is not valid yet ({reason})"),

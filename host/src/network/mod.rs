@@ -99,7 +99,8 @@ impl Network {
             asked.min(deadline)
         };
         let answer_by = until(options.first_byte_timeout);
-        let response = match tokio::time::timeout_at(answer_by, self.client.request(request)).await {
+        let response = match tokio::time::timeout_at(answer_by, self.client.request(request)).await
+        {
             Ok(response) => response.map_err(Fault::from_client)?,
             Err(_) => return Err(Fault::new(Kind::ReadTimeout, "no answer came in time")),
         };
