@@ -1,11 +1,11 @@
-//! Builds the component from the guest crate, and compiles it ahead of time for the target's baseline CPU.
+//! Builds the components from the guest crate, and compiles the plugin ahead of time for the target's baseline CPU.
 //!
-//! The component comes from the first of these that is there:
-//! 1. the file that `CONSUL_SESSION_COMPONENT` names,
+//! They come from the first of these that is there:
+//! 1. what `CONSUL_SESSION_COMPONENT` names: a plugin, or a folder with `plugin.wasm` and `command.wasm`,
 //! 2. the guest crate beside this one, built by a cargo of its own into `OUT_DIR`,
-//! 3. `component/consul-session.wasm`, as packed into a published crate.
+//! 3. the folder `component`, as packed into a published crate.
 //!
-//! Under docs.rs and clippy nothing runs the component, and an empty stub stands in for it.
+//! Under docs.rs and clippy nothing runs a component, and empty stubs stand in for them.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::env;
@@ -17,7 +17,24 @@ use std::process::Command;
 mod engine;
 
 const GUEST: &str = "consul-session-guest";
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// A component, and what it is built with.
+struct Artifact {
+    name: &'static str,
+    target: &'static str,
+    features: &'static [&'static str],
+}
+
+const PLUGIN: Artifact = Artifact {
+    name: "plugin",
+    target: "wasm32-unknown-unknown",
+    features: &[],
+};
+const COMMAND: Artifact = Artifact {
+    name: "command",
+    target: "wasm32-wasip2",
+    features: &["--features", "command"],
+};
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -31,14 +48,16 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
-    let component = if stub() { Vec::new() } else { component(&out)? };
-    let compiled = if component.is_empty() {
-        Vec::new()
+    let (plugin, command, compiled) = if stub() {
+        (Vec::new(), Vec::new(), Vec::new())
     } else {
-        precompile(&component)?
+        let plugin = component(&PLUGIN, &out)?;
+        let compiled = precompile(&plugin)?;
+        (plugin, component(&COMMAND, &out)?, compiled)
     };
-    std::fs::write(out.join("plugin.wasm"), component)?;
+    std::fs::write(out.join("plugin.wasm"), plugin)?;
     std::fs::write(out.join("plugin.cwasm"), compiled)?;
+    std::fs::write(out.join("command.wasm"), command)?;
     Ok(())
 }
 
@@ -48,12 +67,20 @@ fn stub() -> bool {
     env::var_os("DOCS_RS").is_some() || clippy
 }
 
-fn component(out: &Path) -> Result<Vec<u8>> {
+fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
+    let file = format!("{}.wasm", artifact.name);
     if let Some(path) = env::var_os("CONSUL_SESSION_COMPONENT") {
         let path = PathBuf::from(path);
         println!("cargo:rerun-if-changed={}", path.display());
-        return std::fs::read(&path)
-            .with_context(|| format!("CONSUL_SESSION_COMPONENT: {}", path.display()));
+        if path.is_dir() {
+            return read(&path.join(file));
+        }
+        // A single file is the plugin; this build then has no command to hand out.
+        return if artifact.name == PLUGIN.name {
+            read(&path)
+        } else {
+            Ok(Vec::new())
+        };
     }
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let workspace = host.join("..");
@@ -67,20 +94,21 @@ fn component(out: &Path) -> Result<Vec<u8>> {
         ] {
             println!("cargo:rerun-if-changed={}", workspace.join(input).display());
         }
-        let core = build_guest(&workspace, out)?;
-        return finish(&std::fs::read(&core).with_context(|| core.display().to_string())?);
+        return finish(&read(&build_guest(artifact, &workspace, out)?)?);
     }
-    let packed = host.join("component/consul-session.wasm");
+    let packed = host.join("component").join(file);
     println!("cargo:rerun-if-changed={}", packed.display());
-    std::fs::read(&packed).context(
-        "no component: neither the guest crate nor component/consul-session.wasm is here; set CONSUL_SESSION_COMPONENT to a built one",
-    )
+    read(&packed).context("no component: the guest crate is not here either; set CONSUL_SESSION_COMPONENT to a built one")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Runs cargo for the guest. It shares nothing with the outer cargo but the toolchain: with the same target directory the
 /// two would wait for each other for ever, and the outer one's flags are for another machine.
-fn build_guest(workspace: &Path, out: &Path) -> Result<PathBuf> {
-    ensure_target()?;
+fn build_guest(artifact: &Artifact, workspace: &Path, out: &Path) -> Result<PathBuf> {
+    ensure_target(artifact.target)?;
     let target = out.join("guest");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -95,12 +123,13 @@ fn build_guest(workspace: &Path, out: &Path) -> Result<PathBuf> {
         ])
         .args([
             "--target",
-            WASM_TARGET,
+            artifact.target,
             "--profile",
             "component",
             "--locked",
-            "--target-dir",
         ])
+        .args(artifact.features)
+        .arg("--target-dir")
         .arg(&target);
     for (name, _) in env::vars_os() {
         let scrubbed = name.to_str().is_some_and(|name| {
@@ -124,7 +153,7 @@ fn build_guest(workspace: &Path, out: &Path) -> Result<PathBuf> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(target
-        .join(WASM_TARGET)
+        .join(artifact.target)
         .join("component/consul_session_guest.wasm"))
 }
 
@@ -171,26 +200,26 @@ fn guest_flags(workspace: &Path) -> Result<OsString> {
 
 /// rustup installs the target named in rust-toolchain.toml by itself, unless it was told not to install anything
 /// (`RUSTUP_AUTO_INSTALL=0`).
-fn ensure_target() -> Result<()> {
+fn ensure_target(target: &str) -> Result<()> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .output()?;
     let libdir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     if libdir.is_dir() {
         return Ok(());
     }
     let toolchain = env::var("RUSTUP_TOOLCHAIN").unwrap_or_default();
-    let mut command = format!("rustup target add {WASM_TARGET}");
+    let mut command = format!("rustup target add {target}");
     if !toolchain.is_empty() {
         command.push_str(&format!(" --toolchain {toolchain}"));
     }
     if env::var_os("CONSUL_SESSION_NO_RUSTUP").is_some() || toolchain.is_empty() {
-        bail!("Rust's standard library for {WASM_TARGET} is missing. Install it: {command}");
+        bail!("Rust's standard library for {target} is missing. Install it: {command}");
     }
-    println!("cargo:warning=installing Rust's standard library for {WASM_TARGET}: {command}");
+    println!("cargo:warning=installing Rust's standard library for {target}: {command}");
     let output = Command::new("rustup")
-        .args(["target", "add", WASM_TARGET, "--toolchain", &toolchain])
+        .args(["target", "add", target, "--toolchain", &toolchain])
         .output()
         .with_context(|| format!("rustup cannot be run. Install the target by hand: {command}"))?;
     ensure!(

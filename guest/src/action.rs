@@ -13,16 +13,14 @@ use crate::transport::Transport;
 use crate::types::ErrorKind;
 use serde_json::{Map, Value};
 
-/// Runs one action; either string is a JSON object.
+/// Runs one action; either value is a JSON object.
 pub fn run<T: Transport>(
-    params: &str,
+    parameters: Map<String, Value>,
     environment: Environment<'_>,
     transport: T,
-) -> Result<String, String> {
-    Action::read(params, environment)
-        .and_then(|action| perform(&action, transport))
-        .map(|outcome| outcome.to_json().to_string())
-        .map_err(|error| error.to_json().to_string())
+) -> Result<Value, Fault> {
+    let action = Action::read(parameters, environment)?;
+    Ok(perform(&action, transport)?.to_json())
 }
 
 /// What an action did, or in check mode would have done.

@@ -9,14 +9,21 @@ use crate::http::WasiHttp;
 use crate::request::Consistency;
 use crate::sessions::{Ensured, OnDifference};
 use crate::types::{Agent, Error, Listing, NewSession, Session};
+use crate::words;
 
-struct Component;
+/// What the exports are implemented on.
+pub(crate) struct Component;
 
 crate::bindings::export!(Component with_types_in crate::bindings);
 
 impl action::Guest for Component {
     fn run(params: String) -> Result<String, String> {
-        crate::action::run(&params, Environment::EMPTY, WasiHttp)
+        match words::object(&params)
+            .and_then(|map| crate::action::run(map, Environment::EMPTY, WasiHttp))
+        {
+            Ok(result) => Ok(result.to_string()),
+            Err(fault) => Err(fault.to_json().to_string()),
+        }
     }
 }
 

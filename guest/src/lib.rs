@@ -4,14 +4,16 @@
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | [`component`](crate) | the exports of the component (WebAssembly only) |
+//! | `component` | the exports of the component (WebAssembly only) |
+//! | `command` | the component as a command, `wasi:cli/run` (WebAssembly only) |
+//! | [`words`] | the words of a command line and of standard input |
 //! | [`action`] | the action door: the words of the automation module, JSON in and out |
 //! | [`parameters`], [`values`] | its parameters, read and coerced |
 //! | [`connection`] | where Consul is: `url`, `host`, `port`, `scheme`, `CONSUL_*` |
 //! | [`by_name`] | idempotent operations: look up by name, compare, create, give way in a race |
 //! | [`consul`] | the API's operations, one request each |
 //! | [`request`] | **a parameter becomes a request** |
-//! | [`http`](crate) | the one file that touches `wasi:http` (WebAssembly only) |
+//! | `http` | the one file that touches `wasi:http` (WebAssembly only) |
 //! | [`answer`] | an answer becomes a value or an error |
 //! | [`session`], [`duration`] | Consul's JSON of a session, and its lengths of time |
 //! | [`error`] | how an operation fails |
@@ -24,6 +26,8 @@ pub mod action;
 pub mod answer;
 mod bindings;
 pub mod by_name;
+#[cfg(all(target_arch = "wasm32", feature = "command"))]
+mod command;
 #[cfg(target_arch = "wasm32")]
 mod component;
 pub mod connection;
@@ -37,5 +41,6 @@ pub mod request;
 pub mod session;
 pub mod transport;
 pub mod values;
+pub mod words;
 
 pub use bindings::{sessions, types};

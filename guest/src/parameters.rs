@@ -84,22 +84,10 @@ pub struct Action {
 
 impl Action {
     /// Reads the parameters of a call.
-    pub fn read(json: &str, environment: Environment<'_>) -> Result<Action, Fault> {
-        let mut map = match serde_json::from_slice(json.as_bytes()) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => {
-                return Err(invalid(
-                    "params",
-                    "the parameters must be a JSON object, {\"name\": value, …}",
-                ));
-            }
-            Err(error) => {
-                return Err(invalid(
-                    "params",
-                    format!("the parameters are not JSON: {error}"),
-                ));
-            }
-        };
+    pub fn read(
+        mut map: Map<String, Value>,
+        environment: Environment<'_>,
+    ) -> Result<Action, Fault> {
         refuse_unknown(&map)?;
         let settings = Settings::take(&mut map, environment)?;
         let mut parameters = Parameters(&mut map);
@@ -255,7 +243,7 @@ mod tests {
     use serde_json::json;
 
     fn read(json: Value) -> Result<Action, Fault> {
-        Action::read(&json.to_string(), Environment::EMPTY)
+        Action::read(crate::words::object(&json.to_string())?, Environment::EMPTY)
     }
 
     #[test]
@@ -307,8 +295,6 @@ mod tests {
                 Ok(_) => panic!("{json}"),
             }
         }
-        assert!(Action::read("{", Environment::EMPTY).is_err());
-        assert!(Action::read("", Environment::EMPTY).is_err());
     }
 
     #[test]

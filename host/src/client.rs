@@ -399,11 +399,8 @@ impl Client {
     ) -> Result<T> {
         let inner = &self.0;
         let deadline = Instant::now() + timeout;
-        let hooks = Hooks {
-            network: inner.network.clone(),
-            journal: journal.clone(),
-            deadline: deadline - (timeout / 10).min(Duration::from_millis(50)),
-        };
+        let patience = deadline - (timeout / 10).min(Duration::from_millis(50));
+        let hooks = Hooks::new(inner.network.clone(), journal.clone(), patience);
         let run = async {
             let _slot = inner.runtime.slot().await?;
             let mut store = inner.runtime.store(hooks, deadline);

@@ -21,14 +21,19 @@ use wasmtime_wasi_http::{
 use wasmtime_wasi_io::IoView;
 
 /// The component that was built with this crate.
-pub(crate) const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
-/// The same, compiled when this crate was built.
+const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
+/// The same as a command, for other hosts.
+const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"));
+/// The plugin, compiled when this crate was built.
 const PLUGIN_COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.cwasm"));
 
 /// How often a running component is looked at. Its time is bounded by a clock; this only bounds how late.
 const TICK: Duration = Duration::from_millis(10);
 /// Calls at once; more wait for their turn.
 const MAX_CALLS: u32 = 256;
+/// Requests at once in one call. The built-in component makes one after the other; without a bound 10,000 connections were
+/// open within a second.
+const MAX_REQUESTS: usize = 8;
 /// 10,000 sessions, which are 3.5 MiB on the wire, take 30 MiB.
 const MAX_MEMORY: usize = 64 << 20;
 
@@ -106,6 +111,11 @@ impl Runtime {
     /// The bytes of the built-in component.
     pub fn plugin() -> &'static [u8] {
         PLUGIN
+    }
+
+    /// The bytes of the component that is a command besides, for `wasmtime run -S http`.
+    pub fn command() -> &'static [u8] {
+        COMMAND
     }
 
     pub(crate) fn component(&self) -> &ExportsPre<State> {
@@ -198,9 +208,21 @@ impl WasiHttpView for State {
 
 /// What `wasi:http` does in one call: all of it goes through the client's network.
 pub(crate) struct Hooks {
-    pub(crate) network: Arc<Network>,
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) deadline: Instant,
+    network: Arc<Network>,
+    journal: Arc<Journal>,
+    deadline: Instant,
+    requests: Arc<Semaphore>,
+}
+
+impl Hooks {
+    pub(crate) fn new(network: Arc<Network>, journal: Arc<Journal>, deadline: Instant) -> Hooks {
+        Hooks {
+            network,
+            journal,
+            deadline,
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        }
+    }
 }
 
 /// What the host saw of a call: the last request, and the last fault in detail.
@@ -267,12 +289,18 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<Sent, wasmtime_wasi_http::Error>> + Send> {
         let (network, journal, deadline) =
             (self.network.clone(), self.journal.clone(), self.deadline);
+        let permit = self.requests.clone().try_acquire_owned();
         Box::new(async move {
             journal.begin(&request);
-            match network
-                .send(request, options.unwrap_or_default(), deadline)
-                .await
-            {
+            let answer = match permit {
+                Ok(permit) => {
+                    network
+                        .send(request, options.unwrap_or_default(), deadline, permit)
+                        .await
+                }
+                Err(_) => Err(Fault::too_many()),
+            };
+            match answer {
                 Ok(response) => {
                     let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
                     Ok((response, done))

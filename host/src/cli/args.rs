@@ -112,7 +112,7 @@ pub(super) enum Command {
 
 A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"kind\": …, …}}, with exit status 1.")]
     Apply {
-        /// Parameters; without any, a JSON object is read from standard input.
+        /// Parameters, or a state as a word of its own; without any, a JSON object is read from standard input.
         #[arg(value_name = "KEY=VALUE")]
         parameters: Vec<String>,
     },
@@ -122,7 +122,7 @@ A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"k
         #[arg(value_enum, default_value = "plugin")]
         artifact: Artifact,
         /// The file; `-` is standard output.
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE", id = "file")]
         output_file: PathBuf,
     },
 }
@@ -131,6 +131,8 @@ A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"k
 pub(super) enum Artifact {
     /// Plain functions over wasi:http, for embedding.
     Plugin,
+    /// The same, and a command for `wasmtime run -S http`.
+    Command,
 }
 
 #[derive(Args)]

@@ -7,6 +7,7 @@ mod output;
 use crate::{Error, ErrorKind, Runtime};
 use args::{Artifact, Cli, Command, ConnectionArgs, Format};
 use clap::Parser;
+use consul_session_guest::words::{self, Words};
 use serde_json::{Map, Value};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
@@ -68,12 +69,7 @@ fn state(state: &str) -> Map<String, Value> {
 
 /// The action door: whatever happens, one JSON object on standard output.
 fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
-    let parameters = match arguments {
-        [] => from_input(),
-        [dash] if dash == "-" => from_input(),
-        arguments => from_arguments(arguments),
-    };
-    let (result, code) = match parameters {
+    let (result, code) = match parameters(arguments) {
         Err(error) => (error.to_json(), ExitCode::from(WRONG_USAGE)),
         Ok(parameters) => match perform(connection, parameters) {
             Ok(result) => (result, ExitCode::SUCCESS),
@@ -91,48 +87,23 @@ fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
     }
 }
 
-fn from_input() -> Result<Map<String, Value>, Error> {
-    let mut text = String::new();
-    let wrong = |message: String| Error::invalid("params", message);
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| wrong(format!("standard input cannot be read: {error}")))?;
-    if text.trim().is_empty() {
-        return Err(wrong(
-            "standard input is empty: give a JSON object there, or KEY=VALUE arguments".to_owned(),
-        ));
-    }
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(wrong(
-            "the parameters must be a JSON object, {\"name\": value, …}".to_owned(),
-        )),
-        Err(error) => Err(wrong(format!("standard input is not JSON: {error}"))),
-    }
-}
-
-fn from_arguments(arguments: &[String]) -> Result<Map<String, Value>, Error> {
-    let mut map = Map::new();
-    for argument in arguments {
-        let Some((name, text)) = argument.split_once('=') else {
-            return Err(Error::invalid(
-                "params",
-                format!("`{argument}` is not KEY=VALUE, as in state=present"),
-            ));
-        };
-        // Lists and objects may be given as JSON; anything else is a text, and coerced where it is read.
-        let json = text
-            .starts_with(['[', '{'])
-            .then(|| serde_json::from_str(text).ok())
-            .flatten();
-        if map
-            .insert(name.to_owned(), json.unwrap_or_else(|| text.into()))
-            .is_some()
-        {
-            return Err(Error::invalid(name, format!("`{name}` is given twice")));
+fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
+    match Words::read(arguments)? {
+        Words::Parameters(parameters) => Ok(parameters),
+        Words::Input => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| {
+                    Error::invalid("params", format!("standard input cannot be read: {error}"))
+                })?;
+            Ok(words::input(&text)?)
         }
+        Words::Help => Err(Error::invalid(
+            "params",
+            "for help: consul-session apply --help",
+        )),
     }
-    Ok(map)
 }
 
 /// Carries out one action; either value is a JSON object.
@@ -160,7 +131,12 @@ fn perform(
 fn component(artifact: Artifact, file: &Path) -> ExitCode {
     let bytes = match artifact {
         Artifact::Plugin => Runtime::plugin(),
+        Artifact::Command => Runtime::command(),
     };
+    if bytes.is_empty() {
+        complain("this build was made around another component and has no such artifact");
+        return ExitCode::from(FAILED);
+    }
     let written = if file == Path::new("-") {
         std::io::stdout().write_all(bytes)
     } else {

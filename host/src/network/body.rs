@@ -6,6 +6,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 pub(super) struct Bounded {
@@ -14,6 +15,7 @@ pub(super) struct Bounded {
     between: Option<Duration>,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Bounded {
@@ -22,6 +24,7 @@ impl Bounded {
         limit: usize,
         between: Option<Duration>,
         deadline: Instant,
+        permit: OwnedSemaphorePermit,
     ) -> Bounded {
         let mut bounded = Bounded {
             incoming,
@@ -29,6 +32,7 @@ impl Bounded {
             between,
             deadline,
             timer: Box::pin(tokio::time::sleep_until(deadline)),
+            _permit: permit,
         };
         bounded.wind_up();
         bounded

@@ -17,6 +17,7 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Denied,
+    TooMany,
     AddressDenied,
     Resolve,
     ConnectTimeout,
@@ -35,6 +36,11 @@ pub(crate) enum Kind {
 }
 
 impl Fault {
+    /// A component that sends more requests at once than it may.
+    pub(crate) fn too_many() -> Fault {
+        Fault::new(Kind::TooMany, "too many requests at once")
+    }
+
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Fault {
         Fault {
             kind,
@@ -127,6 +133,7 @@ impl Fault {
     pub(crate) fn into_wasi(self) -> WasiError {
         match self.kind {
             Kind::Denied => WasiError::HttpRequestDenied,
+            Kind::TooMany => WasiError::ConnectionLimitReached,
             Kind::AddressDenied => WasiError::DestinationIpProhibited,
             Kind::Resolve => WasiError::DnsError {
                 rcode: Some(self.detail),

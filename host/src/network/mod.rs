@@ -21,6 +21,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{RequestOptions, WasiBody};
 
@@ -83,12 +84,14 @@ impl Network {
         self.token.is_some()
     }
 
-    /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more.
+    /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more. The
+    /// permit is given back when the answer has been read or dropped.
     pub(crate) async fn send(
         &self,
         mut request: Request<WasiBody>,
         options: RequestOptions,
         deadline: Instant,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Response<WasiBody>, Fault> {
         self.policy
             .check(request.method(), request.uri())
@@ -105,7 +108,10 @@ impl Network {
             Err(_) => return Err(Fault::new(Kind::ReadTimeout, "no answer came in time")),
         };
         let (limit, between) = (self.response_limit, options.between_bytes_timeout);
-        Ok(response.map(|body| Bounded::new(body, limit, between, deadline).boxed_unsync()))
+        Ok(
+            response
+                .map(|body| Bounded::new(body, limit, between, deadline, permit).boxed_unsync()),
+        )
     }
 
     fn inject_token(&self, request: &mut Request<WasiBody>) {

@@ -1,0 +1,176 @@
+//! A component that tries everything a sandbox has to withstand. `action.run` takes the name of a trick, and for some a
+//! URL behind a space; it returns what it got, where it should have got nothing.
+
+#[cfg(target_arch = "wasm32")]
+mod bindings {
+    #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+    wit_bindgen::generate!({ path: "../../wit", world: "plugin", generate_all });
+}
+
+#[cfg(target_arch = "wasm32")]
+mod tricks {
+    use crate::bindings::exports::consul::session::{action, sessions, types};
+    use crate::bindings::wasi::http::outgoing_handler::handle;
+    use crate::bindings::wasi::http::types::{
+        Fields, Method, OutgoingBody, OutgoingRequest, Scheme,
+    };
+
+    struct Hostile;
+
+    crate::bindings::export!(Hostile with_types_in crate::bindings);
+
+    impl action::Guest for Hostile {
+        fn run(params: String) -> Result<String, String> {
+            let (trick, argument) = params.split_once(' ').unwrap_or((&params, ""));
+            match trick {
+                "spin" => loop {
+                    std::hint::black_box(());
+                },
+                "grow" => grow(),
+                "recurse" => Ok(recurse(1).to_string()),
+                "trap" => std::process::abort(),
+                "answer" => Ok("x".repeat(argument.parse().unwrap_or(0))),
+                "get" => request(Method::Get, argument, None),
+                "delete" => request(Method::Delete, argument, None),
+                "put" => request(Method::Put, argument, None),
+                "token" => request(Method::Get, argument, Some(("x-consul-token", "stolen"))),
+                "authorization" => request(
+                    Method::Get,
+                    argument,
+                    Some(("authorization", "Bearer stolen")),
+                ),
+                "host" => request(Method::Get, argument, Some(("host", "elsewhere"))),
+                "flood" => loop {
+                    // Requests without end: each is allowed, and only the deadline ends them.
+                    let _ = request(Method::Get, argument, None);
+                },
+                "hoard" => hoard(argument),
+                "headers" => headers(),
+                other => Err(format!("no trick `{other}`")),
+            }
+        }
+    }
+
+    fn grow() -> ! {
+        let mut all = Vec::new();
+        loop {
+            all.push(vec![1_u8; 1 << 20]);
+            std::hint::black_box(&all);
+        }
+    }
+
+    #[expect(unconditional_recursion, reason = "that is the trick")]
+    fn recurse(depth: u64) -> u64 {
+        let here = std::hint::black_box([depth; 64]);
+        recurse(depth + 1) + here[0]
+    }
+
+    /// Opens requests and forgets to read the answers.
+    fn hoard(url: &str) -> Result<String, String> {
+        let mut all = Vec::new();
+        for _ in 0..10_000 {
+            all.push(begin(Method::Get, url, None)?);
+        }
+        Ok(format!("{} requests at once", all.len()))
+    }
+
+    fn headers() -> Result<String, String> {
+        let fields = Fields::new();
+        for number in 0..1_000_000 {
+            fields
+                .append(&format!("x-{number}"), &[b'x'; 1000])
+                .map_err(|error| format!("after {number}: {error:?}"))?;
+        }
+        Ok("a gigabyte of headers".to_owned())
+    }
+
+    fn request(method: Method, url: &str, header: Option<(&str, &str)>) -> Result<String, String> {
+        let response = begin(method, url, header)?;
+        response.subscribe().block();
+        match response.get() {
+            Some(Ok(Ok(incoming))) => {
+                let mut text = format!("{} ", incoming.status());
+                let body = incoming.consume().map_err(|()| "no body".to_owned())?;
+                let stream = body.stream().map_err(|()| "no stream".to_owned())?;
+                while let Ok(chunk) = stream.blocking_read(1 << 16) {
+                    text.push_str(&String::from_utf8_lossy(&chunk));
+                }
+                Ok(text)
+            }
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn begin(
+        method: Method,
+        url: &str,
+        header: Option<(&str, &str)>,
+    ) -> Result<crate::bindings::wasi::http::types::FutureIncomingResponse, String> {
+        let fields = Fields::new();
+        if let Some((name, value)) = header {
+            fields
+                .append(name, value.as_bytes())
+                .map_err(|error| format!("header: {error:?}"))?;
+        }
+        let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let request = OutgoingRequest::new(fields);
+        let refused = |what: &str| format!("{what} refused");
+        request
+            .set_method(&method)
+            .map_err(|()| refused("method"))?;
+        let scheme = if scheme == "https" {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        request
+            .set_scheme(Some(&scheme))
+            .map_err(|()| refused("scheme"))?;
+        request
+            .set_authority(Some(authority))
+            .map_err(|()| refused("authority"))?;
+        request
+            .set_path_with_query(Some(&format!("/{path}")))
+            .map_err(|()| refused("path"))?;
+        if let Ok(body) = request.body() {
+            let _ = OutgoingBody::finish(body, None);
+        }
+        handle(request, None).map_err(|code| format!("{code:?}"))
+    }
+
+    impl sessions::Guest for Hostile {
+        fn create(_: types::Agent, _: types::NewSession) -> Result<String, types::Error> {
+            std::process::abort()
+        }
+        fn destroy(_: types::Agent, _: String) -> Result<(), types::Error> {
+            std::process::abort()
+        }
+        fn info(_: types::Agent, _: String) -> Result<Option<types::Session>, types::Error> {
+            std::process::abort()
+        }
+        fn node(_: types::Agent, _: String) -> Result<types::Listing, types::Error> {
+            std::process::abort()
+        }
+        fn list(_: types::Agent) -> Result<types::Listing, types::Error> {
+            std::process::abort()
+        }
+        fn renew(_: types::Agent, _: String) -> Result<types::Session, types::Error> {
+            std::process::abort()
+        }
+        fn ensure(
+            _: types::Agent,
+            _: types::NewSession,
+            _: sessions::OnDifference,
+        ) -> Result<sessions::Ensured, types::Error> {
+            std::process::abort()
+        }
+        fn remove(
+            _: types::Agent,
+            _: String,
+            _: Option<String>,
+        ) -> Result<Vec<String>, types::Error> {
+            std::process::abort()
+        }
+    }
+}
