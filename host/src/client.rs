@@ -4,7 +4,7 @@ use crate::bindings::Exports;
 use crate::bindings::sessions::{Ensured, OnDifference};
 use crate::bindings::types::{self, Agent, Listing, NewSession, Session};
 use crate::error::{Error, ErrorKind, Exchange, Result, explained};
-use crate::network::{self, Network};
+use crate::network::{self, Network, Observer, Report};
 use crate::policy::Policy;
 use crate::runtime::{Hooks, Journal, Runtime, State};
 use crate::token::Token;
@@ -39,7 +39,7 @@ struct Inner {
 }
 
 /// Puts a [`Client`] together. Only the address is needed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     address: Option<Result<Address>>,
     token: Option<Token>,
@@ -51,6 +51,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     connect_timeout: Duration,
     response_limit: usize,
+    observer: Option<Observer>,
 }
 
 impl ClientBuilder {
@@ -135,6 +136,14 @@ impl ClientBuilder {
         }
     }
 
+    /// Is told of every request that the component makes, for logs, traces and figures.
+    pub fn on_request(self, observer: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        ClientBuilder {
+            observer: Some(Arc::new(observer)),
+            ..self
+        }
+    }
+
     /// Checks the settings.
     pub fn build(self, runtime: &Runtime) -> anyhow::Result<Client> {
         let address = self.address.context(
@@ -153,6 +162,7 @@ impl ClientBuilder {
             token,
             connect_timeout: self.connect_timeout,
             response_limit: self.response_limit,
+            observer: self.observer,
         })?;
         Ok(Client(Arc::new(Inner {
             runtime: runtime.clone(),
@@ -186,6 +196,7 @@ impl Client {
             timeout: DEFAULT_TIMEOUT,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             response_limit: DEFAULT_RESPONSE_LIMIT,
+            observer: None,
         }
     }
 

@@ -35,6 +35,7 @@
 //! | `network/connector.rs` | **where a connection is made or refused** |
 //! | `trust.rs` | TLS: whom a tenant trusts |
 //! | `error.rs` | how a call fails |
+//! | `dev_agent/` | the embedded development agent, an imitation of Consul |
 //! | `cli/` | the program |
 
 #![deny(unsafe_code)]
@@ -44,6 +45,8 @@ mod bindings;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod client;
+#[cfg(feature = "dev-agent")]
+pub mod dev_agent;
 mod engine;
 mod error;
 mod network;
@@ -56,6 +59,7 @@ pub use bindings::sessions::{Ensured, OnDifference};
 pub use bindings::types::{Behavior, Listing, NewSession, ServiceCheck, Session};
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, Exchange, Result};
+pub use network::Report;
 pub use policy::Policy;
 pub use runtime::Runtime;
 pub use token::Token;

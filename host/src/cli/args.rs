@@ -11,6 +11,7 @@ use std::path::PathBuf;
     version,
     after_help = "\
 Examples:
+  consul-session demo
   consul-session list
   consul-session create deploy --ttl 30s --ensure
   consul-session info --name deploy
@@ -45,6 +46,9 @@ pub(super) struct ConnectionArgs {
     /// Address of a Consul agent [default: CONSUL_HTTP_ADDR, else http://localhost:8500].
     #[arg(long, global = true, value_name = "URL")]
     pub(super) address: Option<String>,
+    /// Talk to a development agent that lives as long as this command.
+    #[arg(long, global = true, conflicts_with = "address")]
+    pub(super) dev: bool,
     /// File with the ACL token. There is no option for the token itself: the process list would show it.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
@@ -116,6 +120,10 @@ A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"k
         #[arg(value_name = "KEY=VALUE")]
         parameters: Vec<String>,
     },
+    /// Show every operation against an agent of its own: needs no Consul.
+    Demo,
+    /// Serve as a development agent: an imitation of Consul, in memory, until interrupted.
+    Agent(AgentArgs),
     /// Write the component itself to a file, for other hosts.
     Component {
         /// Which artifact.
@@ -125,6 +133,26 @@ A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"k
         #[arg(short, long, value_name = "FILE", id = "file")]
         output_file: PathBuf,
     },
+}
+
+/// What the development agent is like.
+#[derive(Args)]
+pub(super) struct AgentArgs {
+    /// Address to listen on; port 0 takes a free one and prints it.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
+    pub(super) listen: std::net::SocketAddr,
+    /// Name of its node.
+    #[arg(long, default_value = "dev-agent")]
+    pub(super) node: String,
+    /// Name of its datacenter. (The global option of this name says which one to talk to.)
+    #[arg(long, value_name = "DC", default_value = "dc1")]
+    pub(super) dc: String,
+    /// Deny everything to requests without this token.
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) acl_token: Option<String>,
+    /// Serve TLS with a self-made certificate, whose CA is written to FILE.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "consul-session-agent-ca.pem")]
+    pub(super) tls: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

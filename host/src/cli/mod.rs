@@ -1,9 +1,12 @@
 //! The program `consul-session`: every command is one action, carried out by the sandboxed component.
 
+mod agent;
 mod args;
 mod connect;
+mod demo;
 mod output;
 
+use crate::dev_agent::DevAgent;
 use crate::{Error, ErrorKind, Runtime};
 use args::{Artifact, Cli, Command, ConnectionArgs, Format};
 use clap::Parser;
@@ -35,6 +38,8 @@ pub fn main() -> ExitCode {
             artifact,
             output_file,
         } => return component(artifact, &output_file),
+        Command::Agent(arguments) => return agent::serve(&arguments),
+        Command::Demo => return demo::run(),
         Command::Create(create) => create.parameters(),
         Command::Destroy(which) => which.parameters("absent"),
         Command::Info(which) => which.parameters("info"),
@@ -107,25 +112,56 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
 }
 
 /// Carries out one action; either value is a JSON object.
-fn perform(
+fn perform(connection: &ConnectionArgs, parameters: Map<String, Value>) -> Result<Value, Value> {
+    let executor = executor().map_err(|error| error.to_json())?;
+    let done = executor.block_on(action(connection, parameters));
+    done.map_err(|failure| match failure {
+        Failure::Here(error) => error.to_json(),
+        Failure::InComponent(failure) => failure,
+    })
+}
+
+enum Failure {
+    Here(Error),
+    InComponent(Value),
+}
+
+async fn action(
     connection: &ConnectionArgs,
     mut parameters: Map<String, Value>,
-) -> Result<Value, Value> {
-    let internal =
-        |what: &dyn std::fmt::Display| Error::new(ErrorKind::Other, what.to_string()).to_json();
-    let runtime = Runtime::with_calls(1).map_err(|error| internal(&format!("{error:#}")))?;
-    let client =
-        connect::client(connection, &mut parameters, &runtime).map_err(|error| error.to_json())?;
-    let executor = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| internal(&error))?;
-    let done = executor.block_on(client.action(&Value::Object(parameters).to_string()));
-    let read = |text: &str| serde_json::from_str(text).map_err(|error| internal(&error));
+) -> Result<Value, Failure> {
+    let runtime = Runtime::with_calls(1).map_err(|error| Failure::Here(internal(&error)))?;
+    let agent = if connection.dev {
+        let agent = DevAgent::start()
+            .await
+            .map_err(|error| Failure::Here(internal(&error.into())))?;
+        parameters.insert("url".to_owned(), agent.address().into());
+        Some(agent)
+    } else {
+        None
+    };
+    let client = connect::client(connection, &mut parameters, &runtime).map_err(Failure::Here)?;
+    let done = client.action(&Value::Object(parameters).to_string()).await;
+    drop(agent);
+    let read = |text: &str| {
+        serde_json::from_str(text)
+            .map_err(|error| Failure::Here(internal(&anyhow::Error::from(error))))
+    };
     match done {
         Ok(result) => read(&result),
-        Err(failure) => Err(read(&failure).unwrap_or_else(|failure| failure)),
+        Err(failure) => Err(Failure::InComponent(read(&failure)?)),
     }
+}
+
+fn executor() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal(&error.into()))
+}
+
+fn internal(error: &anyhow::Error) -> Error {
+    Error::new(ErrorKind::Other, format!("{error:#}"))
 }
 
 fn component(artifact: Artifact, file: &Path) -> ExitCode {

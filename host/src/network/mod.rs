@@ -35,12 +35,30 @@ const MAX_IDLE: usize = 32;
 /// Headers of Consul's answers take under 1 KiB.
 const MAX_HEADERS: usize = 64;
 
+/// A request of a component, as an observer is told of it. It never holds a token.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The HTTP method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The status of the answer; none if there was none.
+    pub status: Option<u16>,
+    /// How long it took until the answer's headers were there, or until the request was given up.
+    pub elapsed: Duration,
+}
+
+/// Is told of every request.
+pub(crate) type Observer = Arc<dyn Fn(&Report) + Send + Sync>;
+
 /// What a client may reach, and how.
 pub(crate) struct Network {
     client: Client<Connector, WasiBody>,
     policy: Arc<Policy>,
     token: Option<(Uri, HeaderValue)>,
     response_limit: usize,
+    observer: Option<Observer>,
 }
 
 /// The settings of a network.
@@ -51,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) token: Option<(Uri, Token)>,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_limit: usize,
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Network {
@@ -76,6 +95,7 @@ impl Network {
             policy,
             token,
             response_limit: settings.response_limit,
+            observer: settings.observer,
         })
     }
 
@@ -87,6 +107,33 @@ impl Network {
     /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more. The
     /// permit is given back when the answer has been read or dropped.
     pub(crate) async fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+        deadline: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response<WasiBody>, Fault> {
+        let Some(observer) = &self.observer else {
+            return self.exchange(request, options, deadline, permit).await;
+        };
+        let method = request.method().to_string();
+        let path = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let begun = Instant::now();
+        let answer = self.exchange(request, options, deadline, permit).await;
+        observer(&Report {
+            method,
+            path,
+            status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
+            elapsed: begun.elapsed(),
+        });
+        answer
+    }
+
+    async fn exchange(
         &self,
         mut request: Request<WasiBody>,
         options: RequestOptions,

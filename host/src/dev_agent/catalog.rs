@@ -1,0 +1,465 @@
+//! Nodes, services and checks: what a session can be bound to.
+//!
+//! The agent's own checks live in the catalog at once; a real agent copies them there a moment
+//! later. Only TTL checks run. Any other kind is kept with the status it was registered with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::sessions::SERF_HEALTH;
+use super::state::{Change, Deadline, Error, State};
+
+/// A node with what runs on it.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) details: NodeDetails,
+    pub(super) services: BTreeMap<String, Service>,
+    /// By id in lower case.
+    pub(super) checks: BTreeMap<String, Check>,
+}
+
+/// A node as it is printed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NodeDetails {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) node: String,
+    pub(super) address: String,
+    pub(super) datacenter: String,
+    pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
+    pub(super) meta: Option<BTreeMap<String, String>>,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
+/// A service as the catalog prints it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Service {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) service: String,
+    pub(super) tags: Vec<String>,
+    pub(super) address: String,
+    pub(super) meta: Option<BTreeMap<String, String>>,
+    pub(super) port: u64,
+    pub(super) weights: Weights,
+    pub(super) enable_tag_override: bool,
+    pub(super) proxy: Proxy,
+    pub(super) connect: Map<String, Value>,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
+/// A service's weights; the agent keeps Consul's defaults.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Weights {
+    passing: u64,
+    warning: u64,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Weights {
+            passing: 1,
+            warning: 1,
+        }
+    }
+}
+
+/// A service's proxy; there never is one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Proxy {
+    mesh_gateway: Map<String, Value>,
+    expose: Map<String, Value>,
+}
+
+/// A check as it is printed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Check {
+    pub(super) node: String,
+    #[serde(rename = "CheckID")]
+    pub(super) check_id: String,
+    pub(super) name: String,
+    pub(super) status: String,
+    pub(super) notes: String,
+    pub(super) output: String,
+    #[serde(rename = "ServiceID")]
+    pub(super) service_id: String,
+    pub(super) service_name: String,
+    pub(super) service_tags: Vec<String>,
+    #[serde(rename = "Type")]
+    pub(super) kind: String,
+    pub(super) definition: Map<String, Value>,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
+/// What `/v1/catalog/register` asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registration {
+    pub(super) node: NodeDetails,
+    pub(super) skip_node_update: bool,
+    pub(super) service: Option<Service>,
+    pub(super) checks: Vec<Check>,
+}
+
+/// The catalog's tables.
+#[derive(Default)]
+pub(super) struct Catalog {
+    pub(super) nodes_index: u64,
+    services_index: u64,
+    pub(super) checks_index: u64,
+    /// By name in lower case.
+    nodes: BTreeMap<String, Node>,
+    /// The own node's TTL checks, by check.
+    ttl_checks: BTreeMap<String, TtlCheck>,
+}
+
+struct TtlCheck {
+    ttl: Duration,
+    expires: Duration,
+}
+
+impl Node {
+    /// A check, by its id in any case.
+    pub(super) fn check(&self, id: &str) -> Option<&Check> {
+        self.checks.get(&id.to_lowercase())
+    }
+}
+
+impl Catalog {
+    /// A node, by its name in any case.
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(&name.to_lowercase())
+    }
+
+    /// All nodes, sorted by name.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// The index of a node with its services: both tables', unless the node is unknown.
+    pub(super) fn node_index(&self, name: &str) -> u64 {
+        let known = self.node(name);
+        known.map_or(0, |_| self.nodes_index.max(self.services_index))
+    }
+
+    fn size(&self) -> usize {
+        let entries = |node: &Node| 1 + node.services.len() + node.checks.len();
+        self.nodes.values().map(entries).sum()
+    }
+}
+
+impl State {
+    pub(super) fn register_own_node(&mut self) {
+        let address = "127.0.0.1".to_owned();
+        let addresses = ["lan", "lan_ipv4", "wan", "wan_ipv4"];
+        let registration = Registration {
+            node: NodeDetails {
+                id: uuid::Uuid::new_v4().to_string(),
+                node: self.node.clone(),
+                tagged_addresses: Some(
+                    addresses
+                        .map(|kind| (kind.to_owned(), address.clone()))
+                        .into(),
+                ),
+                meta: Some([("consul-network-segment".to_owned(), String::new())].into()),
+                address,
+                ..NodeDetails::default()
+            },
+            skip_node_update: false,
+            service: Some(Service {
+                id: "consul".into(),
+                service: "consul".into(),
+                ..Service::default()
+            }),
+            checks: vec![Check {
+                check_id: SERF_HEALTH.into(),
+                name: "Serf Health Status".into(),
+                status: "passing".into(),
+                output: "Agent alive and reachable".into(),
+                ..Check::default()
+            }],
+        };
+        let registered = self.register(registration);
+        debug_assert!(registered.is_ok(), "an empty catalog has room");
+    }
+
+    /// Registers or updates a node, a service and checks.
+    pub(super) fn register(&mut self, registration: Registration) -> Result<(), Error> {
+        let Registration {
+            mut node,
+            skip_node_update,
+            service,
+            checks,
+        } = registration;
+        if node.node.is_empty() {
+            return Err(Error::rejected("Must provide node"));
+        }
+        if node.address.is_empty() && !skip_node_update {
+            return Err(Error::rejected(
+                "Must provide address if SkipNodeUpdate is not set",
+            ));
+        }
+        let limit = self.limits.catalog_entries;
+        if self.catalog.size() + 2 + checks.len() > limit {
+            return Err(Error::Full {
+                what: "catalog entries",
+                limit,
+            });
+        }
+
+        let index = self.next_index();
+        let key = node.node.to_lowercase();
+        self.check_services_exist(&key, service.as_ref(), &checks)?;
+        node.datacenter.clone_from(&self.datacenter);
+        let known = self.catalog.nodes.get(&key);
+        if known.is_none() || !skip_node_update {
+            let old = known.map(|known| &known.details);
+            node.create_index = old.map_or(index, |old| old.create_index);
+            node.modify_index = old.map_or(index, |old| old.modify_index);
+            if old != Some(&node) {
+                node.modify_index = index;
+                self.catalog.nodes_index = index;
+            }
+        } else if let Some(known) = known {
+            node = known.details.clone();
+        }
+        let entry = self.catalog.nodes.entry(key).or_insert_with(|| Node {
+            details: NodeDetails::default(),
+            services: BTreeMap::new(),
+            checks: BTreeMap::new(),
+        });
+        entry.details = node;
+        if let Some(mut service) = service {
+            let old = entry.services.get(&service.id);
+            service.create_index = old.map_or(index, |old| old.create_index);
+            service.modify_index = old.map_or(index, |old| old.modify_index);
+            if old != Some(&service) {
+                service.modify_index = index;
+                self.catalog.services_index = index;
+            }
+            entry.services.insert(service.id.clone(), service);
+        }
+        let name = entry.details.node.clone();
+        self.changed(Change::Catalog);
+        for check in checks {
+            self.put_check(index, &name, check);
+        }
+        Ok(())
+    }
+
+    fn check_services_exist(
+        &self,
+        node: &str,
+        service: Option<&Service>,
+        checks: &[Check],
+    ) -> Result<(), Error> {
+        let known = |id: &str| {
+            service.is_some_and(|service| service.id == id)
+                || self
+                    .catalog
+                    .node(node)
+                    .is_some_and(|node| node.services.contains_key(id))
+        };
+        match checks
+            .iter()
+            .find(|check| !check.service_id.is_empty() && !known(&check.service_id))
+        {
+            None => Ok(()),
+            Some(_) => Err(Error::rejected(format!(
+                "failed inserting check: Missing service registration on node {node:?}"
+            ))),
+        }
+    }
+
+    /// Stores a check of a known node; a critical one ends the sessions bound to it.
+    fn put_check(&mut self, index: u64, node: &str, mut check: Check) {
+        let Some(entry) = self.catalog.nodes.get_mut(&node.to_lowercase()) else {
+            return;
+        };
+        check.node = entry.details.node.clone();
+        if let Some(service) = entry.services.get(&check.service_id) {
+            check.service_name.clone_from(&service.service);
+            check.service_tags.clone_from(&service.tags);
+        }
+        if check.status.is_empty() {
+            check.status = "critical".into();
+        }
+        let id = check.check_id.clone();
+        let old = entry.checks.get(&id.to_lowercase());
+        check.create_index = old.map_or(index, |old| old.create_index);
+        check.modify_index = old.map_or(index, |old| old.modify_index);
+        if old == Some(&check) {
+            return;
+        }
+        check.modify_index = index;
+        let critical = check.status == "critical";
+        entry.checks.insert(id.to_lowercase(), check);
+        self.catalog.checks_index = index;
+        self.changed(Change::Catalog);
+        if critical {
+            self.end_sessions_of_check(index, node, &id);
+        }
+    }
+
+    fn end_sessions_of_check(&mut self, index: u64, node: &str, check: &str) {
+        for session in self.sessions.of_check(node, check) {
+            self.end_session(&session, index);
+        }
+    }
+
+    /// Removes one service with its checks, or one check, or a whole node, and ends the sessions
+    /// bound to what went. The own node comes back at once, as a real agent would see to within a
+    /// minute.
+    pub(super) fn deregister(&mut self, node: &str, service: &str, check: &str) {
+        let index = self.next_index();
+        let key = node.to_lowercase();
+        let Some(entry) = self.catalog.nodes.get_mut(&key) else {
+            return;
+        };
+        let mut gone = Vec::new();
+        if !service.is_empty() {
+            if entry.services.remove(service).is_some() {
+                self.catalog.services_index = index;
+            }
+            let of_service = |_: &String, check: &mut Check| check.service_id == service;
+            gone.extend(entry.checks.extract_if(.., of_service));
+        } else if !check.is_empty() {
+            gone.extend(entry.checks.remove_entry(&check.to_lowercase()));
+        } else {
+            self.catalog.nodes_index = index;
+            if !entry.services.is_empty() {
+                self.catalog.services_index = index;
+            }
+            gone.extend(std::mem::take(&mut entry.checks));
+            self.catalog.nodes.remove(&key);
+            for session in self.sessions.keys_of_node(node) {
+                self.end_session(&session, index);
+            }
+        }
+        let own = key == self.node.to_lowercase();
+        for (_, check) in gone {
+            self.catalog.checks_index = index;
+            if own {
+                self.stop_ttl(&check.check_id);
+            }
+            self.end_sessions_of_check(index, node, &check.check_id);
+        }
+        if own && !self.catalog.nodes.contains_key(&key) {
+            self.register_own_node();
+        }
+        self.changed(Change::Catalog);
+    }
+
+    /// Registers a check of the own node; with a TTL it turns critical unless it is renewed.
+    pub(super) fn register_check(
+        &mut self,
+        check: Check,
+        ttl: Option<Duration>,
+    ) -> Result<(), Error> {
+        let service = &check.service_id;
+        if !service.is_empty() && !self.own_services().any(|known| known.id == *service) {
+            return Err(Error::rejected(format!(
+                "ServiceID {service:?} does not exist"
+            )));
+        }
+        if self.catalog.size() >= self.limits.catalog_entries {
+            return Err(Error::Full {
+                what: "catalog entries",
+                limit: self.limits.catalog_entries,
+            });
+        }
+        let id = check.check_id.clone();
+        let index = self.next_index();
+        self.put_check(index, &self.node.clone(), check);
+        self.stop_ttl(&id);
+        if let Some(ttl) = ttl {
+            self.start_ttl(id, ttl);
+        }
+        Ok(())
+    }
+
+    fn start_ttl(&mut self, id: String, ttl: Duration) {
+        let expires = self.now + ttl;
+        self.schedule(expires, Deadline::Check(id.clone()));
+        self.catalog
+            .ttl_checks
+            .insert(id, TtlCheck { ttl, expires });
+    }
+
+    fn stop_ttl(&mut self, id: &str) -> Option<Duration> {
+        let TtlCheck { ttl, expires } = self.catalog.ttl_checks.remove(id)?;
+        self.cancel(expires, Deadline::Check(id.into()));
+        Some(ttl)
+    }
+
+    /// Sets the status of one of the own TTL checks and starts its time anew.
+    pub(super) fn update_check(
+        &mut self,
+        id: &str,
+        status: &str,
+        output: &str,
+    ) -> Result<(), Error> {
+        let Some(ttl) = self.stop_ttl(id) else {
+            return Err(Error::rejected(format!(
+                "CheckID {id:?} does not have associated TTL"
+            )));
+        };
+        self.start_ttl(id.into(), ttl);
+        self.set_own_status(id, status, output.into());
+        Ok(())
+    }
+
+    pub(super) fn expire_check(&mut self, id: &str) {
+        self.catalog
+            .ttl_checks
+            .entry(id.into())
+            .and_modify(|check| {
+                // The check may come back to life; until then nothing is due.
+                check.expires = Duration::ZERO;
+            });
+        let own = self.catalog.node(&self.node);
+        let output = match own.and_then(|node| node.check(id)) {
+            Some(check) if !check.output.is_empty() => format!(
+                "TTL expired (last output before timeout follows): {}",
+                check.output
+            ),
+            _ => "TTL expired".into(),
+        };
+        self.set_own_status(id, "critical", output);
+    }
+
+    fn set_own_status(&mut self, id: &str, status: &str, output: String) {
+        let index = self.next_index();
+        let node = self.node.clone();
+        let check = self.catalog.node(&node).and_then(|node| node.check(id));
+        if let Some(mut check) = check.cloned() {
+            check.status = status.into();
+            check.output = output;
+            self.put_check(index, &node, check);
+        }
+    }
+
+    /// The services of the own node.
+    pub(super) fn own_services(&self) -> impl Iterator<Item = &Service> {
+        let own = self.catalog.node(&self.node);
+        own.into_iter().flat_map(|node| node.services.values())
+    }
+
+    /// The checks of the own node that a client registered.
+    pub(super) fn own_checks(&self) -> impl Iterator<Item = &Check> {
+        let own = self.catalog.node(&self.node);
+        own.into_iter()
+            .flat_map(|node| node.checks.values())
+            .filter(|check| check.check_id != SERF_HEALTH)
+    }
+}

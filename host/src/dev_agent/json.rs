@@ -1,0 +1,258 @@
+//! JSON the way Go's `encoding/json` reads and prints it.
+//!
+//! Consul's requests are looser than what serde expects: field names match in any case, the last
+//! duplicate wins, invalid UTF-8 passes, data after the first value is ignored. And error texts
+//! reach the client, so they use Go's words where a client could meet them.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::Serialize;
+use serde_json::Number;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+/// A JSON value that keeps the order and the duplicates of an object's fields.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    /// The first JSON value of `body`.
+    pub(super) fn parse(body: &[u8]) -> Result<Json, String> {
+        let text = String::from_utf8_lossy(body);
+        let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Json>();
+        match values.next() {
+            None => Err("EOF".into()),
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) if error.is_eof() => Err("unexpected EOF".into()),
+            Some(Err(error)) => Err(syntax_error(&text, &error)),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Json::Null => "null",
+            Json::Bool(_) => "bool",
+            Json::Number(_) => "number",
+            Json::String(_) => "string",
+            Json::Array(_) => "array",
+            Json::Object(_) => "object",
+        }
+    }
+
+    /// The fields of an object; `null` is an object that says nothing. `target` is how Go names
+    /// what it would decode into.
+    pub(super) fn fields(&self, target: &str) -> Result<&[(String, Json)], String> {
+        match self {
+            Json::Object(fields) => Ok(fields),
+            Json::Null => Ok(&[]),
+            other => Err(other.mismatch(target)),
+        }
+    }
+
+    /// The items of a list; `null` is `None`.
+    pub(super) fn items(&self, target: &str) -> Result<Option<&[Json]>, String> {
+        match self {
+            Json::Array(items) => Ok(Some(items)),
+            Json::Null => Ok(None),
+            other => Err(other.mismatch(target)),
+        }
+    }
+
+    fn mismatch(&self, target: &str) -> String {
+        format!("json: cannot unmarshal {} into Go {target}", self.kind())
+    }
+
+    /// Sets `target` to a string; `null` leaves it as it is.
+    pub(super) fn string(&self, field: &str, target: &mut String) -> Result<(), String> {
+        match self {
+            Json::String(text) => target.clone_from(text),
+            Json::Null => {}
+            other => return Err(other.mismatch(&field_of(field, "string"))),
+        }
+        Ok(())
+    }
+
+    /// Sets `target` to an unsigned integer; `null` leaves it as it is.
+    pub(super) fn integer(&self, field: &str, target: &mut u64) -> Result<(), String> {
+        match self {
+            Json::Number(number) => match number.as_u64() {
+                Some(number) => *target = number,
+                None => {
+                    let target = field_of(field, "uint64");
+                    return Err(format!(
+                        "json: cannot unmarshal number {number} into Go {target}"
+                    ));
+                }
+            },
+            Json::Null => {}
+            other => return Err(other.mismatch(&field_of(field, "uint64"))),
+        }
+        Ok(())
+    }
+
+    /// Sets `target` to a boolean; `null` leaves it as it is.
+    pub(super) fn boolean(&self, field: &str, target: &mut bool) -> Result<(), String> {
+        match self {
+            Json::Bool(value) => *target = *value,
+            Json::Null => {}
+            other => return Err(other.mismatch(&field_of(field, "bool"))),
+        }
+        Ok(())
+    }
+
+    /// Sets `target` to a list of strings, whose type Go calls `kind`; `null` empties it. A
+    /// `null` inside the list leaves the string that stood there before - Go decodes into the
+    /// old list.
+    pub(super) fn strings(
+        &self,
+        field: &str,
+        kind: &str,
+        target: &mut Option<Vec<String>>,
+    ) -> Result<(), String> {
+        match self {
+            Json::Array(items) => {
+                let mut old = target.take().unwrap_or_default();
+                old.resize(items.len(), String::new());
+                for (item, text) in items.iter().zip(&mut old) {
+                    match item {
+                        Json::String(new) => text.clone_from(new),
+                        Json::Null => {}
+                        other => return Err(other.mismatch(&field_of(field, kind))),
+                    }
+                }
+                *target = Some(old);
+            }
+            Json::Null => *target = None,
+            other => return Err(other.mismatch(&field_of(field, &format!("[]{kind}")))),
+        }
+        Ok(())
+    }
+}
+
+/// What Go says to bad syntax: the character it stumbled over, and what it was looking for.
+fn syntax_error(text: &str, error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let line = text.lines().nth(error.line().saturating_sub(1));
+    let found = line.and_then(|line| line.get(error.column().checked_sub(1)?..)?.chars().next());
+    let place = if message.starts_with("expected value") {
+        "looking for beginning of value"
+    } else if message.starts_with("key must be") || message.starts_with("trailing comma") {
+        "looking for beginning of object key string"
+    } else if message.starts_with("expected ident") {
+        "in literal"
+    } else if message.starts_with("expected `:`") {
+        "after object key"
+    } else if message.starts_with("expected `,`") {
+        "after value"
+    } else {
+        return message;
+    };
+    match found {
+        Some(found) => format!("invalid character {found:?} {place}"),
+        None => message,
+    }
+}
+
+/// How Go names a field: `field` is the struct's name, which may be missing, a dot and the field's.
+fn field_of(field: &str, kind: &str) -> String {
+    format!("struct field {field} of type {kind}")
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::String(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Json::Object(fields))
+    }
+}
+
+/// Prints as an agent in `-dev` mode does: indented, with a newline at the end.
+pub(super) fn print(value: &impl Serialize) -> Vec<u8> {
+    let mut text = Vec::new();
+    let formatter = PrettyFormatter::with_indent(b"    ");
+    let printed = value.serialize(&mut Serializer::with_formatter(&mut text, formatter));
+    debug_assert!(printed.is_ok(), "the wire shapes have string keys only");
+    text.push(b'\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_like_go() {
+        assert_eq!(Json::parse(b" "), Err("EOF".into()));
+        assert_eq!(Json::parse(b"{"), Err("unexpected EOF".into()));
+        assert!(Json::parse(b"{'a'}").is_err());
+        assert_eq!(
+            Json::parse(b"\"a\xff\" trailing"),
+            Ok(Json::String("a\u{fffd}".into()))
+        );
+        let twice = Json::parse(br#"{"a":1,"A":2}"#).unwrap();
+        assert_eq!(twice.fields("value").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_null_in_a_list_keeps_what_stood_there() {
+        let mut checks = Some(vec!["serfHealth".to_owned()]);
+        let sent = Json::parse(b"[null,\"x\"]").unwrap();
+        sent.strings(".NodeChecks", "string", &mut checks).unwrap();
+        assert_eq!(checks, Some(vec!["serfHealth".into(), "x".into()]));
+    }
+}

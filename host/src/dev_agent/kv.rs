@@ -1,0 +1,426 @@
+//! The key/value store, as far as locks need it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+use super::sessions::session_key;
+use super::state::{Change, Deadline, Error, State};
+
+/// Consul forgets a deleted key after this time; until then the key's deletion has an index.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// A key as it is stored and printed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Entry {
+    pub(super) lock_index: u64,
+    pub(super) key: String,
+    pub(super) flags: u64,
+    #[serde(serialize_with = "base64_or_null")]
+    pub(super) value: Bytes,
+    /// The holder, as it was typed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<String>,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
+fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_empty() {
+        serializer.serialize_none()
+    } else {
+        serializer.serialize_str(&STANDARD.encode(value))
+    }
+}
+
+/// What a client wants a key to hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Put {
+    pub(super) key: String,
+    pub(super) value: Bytes,
+    pub(super) flags: u64,
+}
+
+/// The keys' table and what belongs to it.
+#[derive(Default)]
+pub(super) struct Store {
+    /// Moves with every change of a key.
+    index: u64,
+    entries: BTreeMap<String, Arc<Entry>>,
+    /// The keys a session holds, by the session's key.
+    held: HashMap<String, BTreeSet<String>>,
+    /// Deleted keys and prefixes, with the index of the deletion.
+    tombstones: BTreeMap<String, u64>,
+    /// Keys that cannot be acquired yet, and the end of that.
+    delays: HashMap<String, Duration>,
+    /// Set while a transaction runs: how to take its changes back.
+    undo: Option<Undo>,
+}
+
+struct Undo {
+    index: u64,
+    entries: Vec<(String, Option<Arc<Entry>>)>,
+    tombstones: Vec<(String, Option<u64>)>,
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// The keys under a prefix, sorted.
+    pub(super) fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
+        under(&self.entries, prefix).map(|(_, entry)| entry)
+    }
+
+    pub(super) fn key_index(&self, key: &str) -> u64 {
+        self.get(key).map_or(self.index, |entry| entry.modify_index)
+    }
+
+    pub(super) fn prefix_index(&self, prefix: &str) -> u64 {
+        if prefix.is_empty() {
+            return self.index;
+        }
+        let deleted = under(&self.tombstones, prefix).map(|(_, index)| *index);
+        let present = self.list(prefix).map(|entry| entry.modify_index);
+        present.chain(deleted).max().unwrap_or(self.index)
+    }
+
+    pub(super) fn end_delay(&mut self, key: &str) {
+        self.delays.remove(key);
+    }
+
+    #[cfg(test)]
+    pub(super) fn delay_count(&self) -> usize {
+        self.delays.len()
+    }
+}
+
+fn under<'a, V>(
+    map: &'a BTreeMap<String, V>,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a V)> {
+    map.range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+        .take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+impl State {
+    /// Writes a key whoever holds it; the holder stays, but the LockIndex becomes 0.
+    pub(super) fn kv_set(&mut self, put: Put) -> Result<(), Error> {
+        self.room_for_key(&put)?;
+        let index = self.next_index();
+        self.set(index, put);
+        Ok(())
+    }
+
+    /// Writes a key if its ModifyIndex is `expected`; 0 means that it must not exist.
+    pub(super) fn kv_cas(&mut self, put: Put, expected: u64) -> Result<bool, Error> {
+        self.room_for_key(&put)?;
+        let index = self.next_index();
+        Ok(self.cas(index, put, expected).is_some())
+    }
+
+    /// Acquires a key for a session.
+    pub(super) fn kv_acquire(&mut self, put: Put, session: &str) -> Result<bool, Error> {
+        // The delay comes first, so that within it even an unknown session gets a "no".
+        if self.is_delayed(&put.key) {
+            return Ok(false);
+        }
+        self.room_for_key(&put)?;
+        let index = self.next_index();
+        Ok(self.lock(index, put, session)?.is_some())
+    }
+
+    /// Releases a key if the session holds it. Value and flags are replaced.
+    pub(super) fn kv_release(&mut self, put: Put, session: &str) -> Result<bool, Error> {
+        self.room_for_key(&put)?;
+        let index = self.next_index();
+        Ok(self.unlock(index, put, session)?.is_some())
+    }
+
+    /// Deletes a key, held or not; no lock-delay follows.
+    pub(super) fn kv_delete(&mut self, key: &str) {
+        let index = self.next_index();
+        self.delete(index, key);
+    }
+
+    /// Deletes a key if its ModifyIndex is `expected`; a missing key counts as deleted.
+    pub(super) fn kv_delete_cas(&mut self, key: &str, expected: u64) -> bool {
+        let index = self.next_index();
+        self.delete_cas(index, key, expected)
+    }
+
+    /// Deletes everything under a prefix.
+    pub(super) fn kv_delete_tree(&mut self, prefix: &str) {
+        let index = self.next_index();
+        self.delete_tree(index, prefix);
+    }
+
+    pub(super) fn is_delayed(&self, key: &str) -> bool {
+        self.kv.delays.get(key).is_some_and(|end| *end > self.now)
+    }
+
+    /// Refuses a put that would take the store beyond its limits.
+    pub(super) fn room_for_key(&self, put: &Put) -> Result<(), Error> {
+        let known = self.kv.entries.contains_key(&put.key);
+        if !known && self.kv.entries.len() + self.kv.delays.len() >= self.limits.keys {
+            return Err(Error::Full {
+                what: "keys",
+                limit: self.limits.keys,
+            });
+        }
+        self.room_for(put.key.len() + put.value.len())
+    }
+
+    // What follows works at an index the caller took: a transaction has one for all its
+    // operations, and so has the end of a session for all its keys.
+
+    pub(super) fn set(&mut self, index: u64, put: Put) -> Arc<Entry> {
+        let session = self.kv.get(&put.key).and_then(|old| old.session.clone());
+        self.write(index, put, 0, session)
+    }
+
+    pub(super) fn cas(&mut self, index: u64, put: Put, expected: u64) -> Option<Arc<Entry>> {
+        let current = self.kv.get(&put.key).map_or(0, |old| old.modify_index);
+        (current == expected).then(|| self.set(index, put))
+    }
+
+    pub(super) fn lock(
+        &mut self,
+        index: u64,
+        put: Put,
+        session: &str,
+    ) -> Result<Option<Arc<Entry>>, Error> {
+        if session.is_empty() {
+            return Err(Error::rejected("missing session"));
+        }
+        if self.sessions.get(&session_key(session)?).is_none() {
+            return Err(Error::rejected(format!("invalid session {session:?}")));
+        }
+        let lock_index = match self.kv.get(&put.key) {
+            None => 1,
+            Some(old) => match &old.session {
+                None => old.lock_index + 1,
+                // Compared as typed: the same id in upper case is another holder.
+                Some(holder) if holder == session => old.lock_index,
+                Some(_) => return Ok(None),
+            },
+        };
+        Ok(Some(self.write(
+            index,
+            put,
+            lock_index,
+            Some(session.into()),
+        )))
+    }
+
+    pub(super) fn unlock(
+        &mut self,
+        index: u64,
+        put: Put,
+        session: &str,
+    ) -> Result<Option<Arc<Entry>>, Error> {
+        if session.is_empty() {
+            return Err(Error::rejected("missing session"));
+        }
+        match self.kv.get(&put.key) {
+            Some(old) if old.session.as_deref() == Some(session) => {
+                let lock_index = old.lock_index;
+                Ok(Some(self.write(index, put, lock_index, None)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn delete(&mut self, index: u64, key: &str) {
+        if self.kv.get(key).is_some() {
+            self.bury(key, index);
+            self.replace(index, key, None);
+        }
+    }
+
+    pub(super) fn delete_cas(&mut self, index: u64, key: &str, expected: u64) -> bool {
+        match self.kv.get(key) {
+            Some(old) if old.modify_index != expected => false,
+            _ => {
+                self.delete(index, key);
+                true
+            }
+        }
+    }
+
+    pub(super) fn delete_tree(&mut self, index: u64, prefix: &str) {
+        let keys: Vec<String> = self
+            .kv
+            .list(prefix)
+            .map(|entry| entry.key.clone())
+            .collect();
+        if keys.is_empty() {
+            return;
+        }
+        // One tombstone for the prefix; nobody asks for the index of the empty one.
+        if !prefix.is_empty() {
+            self.bury(prefix, index);
+        }
+        for key in keys {
+            self.replace(index, &key, None);
+        }
+    }
+
+    /// Releases or deletes what a session held, and delays the next holder.
+    pub(super) fn invalidate_locks(
+        &mut self,
+        session: &str,
+        index: u64,
+        delete: bool,
+        delay: Duration,
+    ) {
+        let held = self.kv.held.get(session).cloned().unwrap_or_default();
+        for key in held {
+            let Some(old) = self.kv.get(&key).cloned() else {
+                continue;
+            };
+            if delete {
+                self.delete(index, &key);
+            } else {
+                let put = Put {
+                    key: key.clone(),
+                    value: old.value.clone(),
+                    flags: old.flags,
+                };
+                self.write(index, put, old.lock_index, None);
+            }
+            if !delay.is_zero() {
+                let end = self.now + delay;
+                if let Some(before) = self.kv.delays.insert(key.clone(), end) {
+                    self.cancel(before, Deadline::LockDelay(key.clone()));
+                }
+                self.schedule(end, Deadline::LockDelay(key));
+            }
+        }
+    }
+
+    /// Stores an entry, unless nothing would change - then no index moves and nobody wakes.
+    fn write(
+        &mut self,
+        index: u64,
+        put: Put,
+        lock_index: u64,
+        session: Option<String>,
+    ) -> Arc<Entry> {
+        let old = self.kv.get(&put.key);
+        let mut entry = Entry {
+            lock_index,
+            key: put.key,
+            flags: put.flags,
+            value: put.value,
+            session,
+            create_index: old.map_or(index, |old| old.create_index),
+            modify_index: old.map_or(index, |old| old.modify_index),
+        };
+        if let Some(old) = old {
+            if **old == entry {
+                return old.clone();
+            }
+            entry.modify_index = index;
+        }
+        let entry = Arc::new(entry);
+        let key = entry.key.clone();
+        self.replace(index, &key, Some(entry.clone()));
+        entry
+    }
+
+    /// The one place where an entry comes, changes or goes.
+    fn replace(&mut self, index: u64, key: &str, entry: Option<Arc<Entry>>) {
+        let old = self.put_back(key, entry);
+        if let Some(undo) = &mut self.kv.undo {
+            undo.entries.push((key.into(), old));
+        }
+        self.kv.index = index;
+        self.changed(Change::Key(key.into()));
+    }
+
+    /// Replaces an entry and keeps the holders and the byte count right.
+    fn put_back(&mut self, key: &str, entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+        let holder = |entry: &Arc<Entry>| session_key(entry.session.as_deref()?).ok();
+        if let Some(entry) = &entry {
+            self.stored_bytes += key.len() + entry.value.len();
+            if let Some(holder) = holder(entry) {
+                self.kv.held.entry(holder).or_default().insert(key.into());
+            }
+        }
+        let holds = entry.as_ref().and_then(holder);
+        let old = match entry {
+            Some(entry) => self.kv.entries.insert(key.into(), entry),
+            None => self.kv.entries.remove(key),
+        };
+        if let Some(old) = &old {
+            self.stored_bytes -= key.len() + old.value.len();
+            if let Some(held) = holder(old)
+                && holds.as_ref() != Some(&held)
+                && let Some(keys) = self.kv.held.get_mut(&held)
+            {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.kv.held.remove(&held);
+                }
+            }
+        }
+        old
+    }
+
+    fn bury(&mut self, key: &str, index: u64) {
+        if self.kv.tombstones.is_empty() {
+            self.schedule(self.now + TOMBSTONE_TTL, Deadline::Tombstones);
+        }
+        let old = self.kv.tombstones.insert(key.into(), index);
+        if let Some(undo) = &mut self.kv.undo {
+            undo.tombstones.push((key.into(), old));
+        }
+        if self.kv.tombstones.len() > self.limits.keys {
+            self.schedule(self.now, Deadline::Tombstones);
+        }
+    }
+
+    /// Forgets deleted keys. Consul does so key by key; all at once needs no timer per key, and
+    /// at worst a blocked query on a deleted prefix returns once more than it had to.
+    pub(super) fn reap_tombstones(&mut self) {
+        self.kv.tombstones.clear();
+        self.kv.index = self.next_index();
+    }
+
+    pub(super) fn begin_transaction(&mut self) {
+        self.kv.undo = Some(Undo {
+            index: self.kv.index,
+            entries: Vec::new(),
+            tombstones: Vec::new(),
+        });
+    }
+
+    /// Keeps what happened since `begin_transaction`, or takes it back.
+    pub(super) fn end_transaction(&mut self, keep: bool) {
+        let Some(undo) = self.kv.undo.take() else {
+            return;
+        };
+        if keep {
+            return;
+        }
+        for (key, entry) in undo.entries.into_iter().rev() {
+            self.put_back(&key, entry);
+        }
+        for (key, index) in undo.tombstones.into_iter().rev() {
+            match index {
+                Some(index) => self.kv.tombstones.insert(key, index),
+                None => self.kv.tombstones.remove(&key),
+            };
+        }
+        self.kv.index = undo.index;
+    }
+}

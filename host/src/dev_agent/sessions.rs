@@ -1,0 +1,353 @@
+//! Sessions: create, destroy, renew, and the end of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::duration;
+use super::state::{Change, Deadline, Error, State};
+
+/// The check every session is bound to unless it says otherwise.
+pub(super) const SERF_HEALTH: &str = "serfHealth";
+/// A session's lock-delay unless it says otherwise.
+pub(super) const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
+
+const TTL_MIN: i64 = 10_000_000_000;
+const TTL_MAX: i64 = 24 * 3_600_000_000_000;
+/// A session lives this many times its TTL after it was created or last renewed.
+const TTL_MULTIPLIER: u32 = 2;
+/// No key is delayed longer, whatever its session asked for.
+const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
+
+/// A session as it is stored and printed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Session {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) name: String,
+    /// As the client typed it; node names match in any case.
+    pub(super) node: String,
+    /// Nanoseconds, possibly negative, possibly more than takes effect.
+    pub(super) lock_delay: i64,
+    pub(super) behavior: String,
+    #[serde(rename = "TTL")]
+    pub(super) ttl: String,
+    pub(super) node_checks: Option<Vec<String>>,
+    pub(super) service_checks: Option<Vec<ServiceCheck>>,
+    /// The old form of `NodeChecks`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) checks: Vec<String>,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
+/// A service's check a session is bound to.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ServiceCheck {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) namespace: String,
+}
+
+impl Session {
+    /// What a create request starts from.
+    pub(super) fn with_defaults(node: &str) -> Session {
+        Session {
+            id: String::new(),
+            name: String::new(),
+            node: node.into(),
+            lock_delay: DEFAULT_LOCK_DELAY,
+            behavior: "release".into(),
+            ttl: String::new(),
+            node_checks: Some(vec![SERF_HEALTH.into()]),
+            service_checks: None,
+            checks: vec![SERF_HEALTH.into()],
+            create_index: 0,
+            modify_index: 0,
+        }
+    }
+
+    /// Settles the two lists of checks, of which either may turn the default off.
+    fn settle_checks(&mut self) {
+        if self.checks.is_empty() {
+            self.node_checks = Some(Vec::new());
+        } else if self.node_checks.as_ref().is_none_or(Vec::is_empty)
+            || self.checks == [SERF_HEALTH]
+        {
+            self.checks.clear();
+        }
+    }
+
+    fn check_ids(&self) -> impl Iterator<Item = &str> {
+        let service_checks = self.service_checks.iter().flatten().map(|check| &check.id);
+        self.checks
+            .iter()
+            .chain(self.node_checks.iter().flatten())
+            .chain(service_checks)
+            .map(String::as_str)
+    }
+
+    /// How long a key stays locked after the session's end: 0 to 60 s.
+    fn effective_lock_delay(&self) -> Duration {
+        u64::try_from(self.lock_delay).map_or(Duration::ZERO, |nanoseconds| {
+            Duration::from_nanos(nanoseconds).min(MAX_LOCK_DELAY)
+        })
+    }
+
+    fn size(&self) -> usize {
+        let checks: usize = self.check_ids().map(str::len).sum();
+        size_of::<Session>() + self.name.len() + self.node.len() + self.ttl.len() + checks
+    }
+}
+
+/// The sessions' table and what finds a session in it.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Moves with every create and every end of a session.
+    pub(super) index: u64,
+    by_key: BTreeMap<String, Live>,
+    by_node: BTreeMap<String, BTreeSet<String>>,
+    /// Node and check, both in lower case.
+    by_check: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+struct Live {
+    session: Arc<Session>,
+    /// Zero: the session does not expire.
+    ttl: Duration,
+    expires: Option<Duration>,
+}
+
+impl Sessions {
+    pub(super) fn get(&self, key: &str) -> Option<Arc<Session>> {
+        self.by_key.get(key).map(|live| live.session.clone())
+    }
+
+    /// All sessions, sorted by id.
+    pub(super) fn list(&self) -> Vec<Arc<Session>> {
+        let sessions = self.by_key.values().map(|live| &live.session);
+        sessions.cloned().collect()
+    }
+
+    /// The sessions of a node (in lower case), sorted by id.
+    pub(super) fn of_node(&self, node: &str) -> Vec<Arc<Session>> {
+        let keys = self.by_node.get(node).into_iter().flatten();
+        keys.filter_map(|key| self.get(key)).collect()
+    }
+
+    /// The keys of the sessions bound to a check.
+    pub(super) fn of_check(&self, node: &str, check: &str) -> Vec<String> {
+        let bound = self
+            .by_check
+            .get(&(node.to_lowercase(), check.to_lowercase()));
+        bound.into_iter().flatten().cloned().collect()
+    }
+
+    /// The keys of a node's sessions.
+    pub(super) fn keys_of_node(&self, node: &str) -> Vec<String> {
+        let keys = self.by_node.get(&node.to_lowercase());
+        keys.into_iter().flatten().cloned().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+/// A session id as the tables know it: the UUID's digits, so that case and hyphens make no
+/// difference. The error is the text Consul 1.8 answers a malformed id with.
+pub(super) fn session_key(id: &str) -> Result<String, Error> {
+    let malformed =
+        |why: String| Error::Rejected(format!("failed session lookup: index error: {why}"));
+    if id.len() != 36 {
+        return Err(malformed("UUID must be 36 characters".into()));
+    }
+    let hyphens = id.matches('-').count();
+    if hyphens > 4 {
+        let why = format!("UUID should have maximum of 4 \"-\"; got {hyphens}");
+        return Err(malformed(why));
+    }
+    let digits = id.replace('-', "");
+    if !digits.len().is_multiple_of(2) {
+        return Err(malformed(
+            "Input (without hyphens) must be even length".into(),
+        ));
+    }
+    match digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        None => Ok(digits.to_ascii_lowercase()),
+        Some(c) => Err(malformed(format!(
+            "Invalid UUID: encoding/hex: invalid byte: U+{:04X} '{c}'",
+            c as u32
+        ))),
+    }
+}
+
+impl State {
+    /// Creates the session a request describes, under an `id` that nobody has yet.
+    pub(super) fn create_session(&mut self, id: &str, mut session: Session) -> Result<(), Error> {
+        session.settle_checks();
+        match session.behavior.as_str() {
+            "" => session.behavior = "release".into(),
+            "release" | "delete" => {}
+            other => {
+                return Err(Error::rejected(format!(
+                    "Invalid Behavior setting '{other}'"
+                )));
+            }
+        }
+        let ttl = session_ttl(&session.ttl)?;
+        if self.sessions.by_key.len() >= self.limits.sessions {
+            return Err(Error::Full {
+                what: "sessions",
+                limit: self.limits.sessions,
+            });
+        }
+        self.room_for(session.size())?;
+
+        // From here on it is a write: refused or not, it takes an index.
+        let index = self.next_index();
+        self.check_session_binding(&session)?;
+        let key = session_key(id)?;
+        session.id = id.into();
+        session.create_index = index;
+        session.modify_index = index;
+        self.stored_bytes += session.size();
+
+        let node = session.node.to_lowercase();
+        for check in session.check_ids() {
+            let bound = (node.clone(), check.to_lowercase());
+            let bound = self.sessions.by_check.entry(bound).or_default();
+            bound.insert(key.clone());
+        }
+        let of_node = self.sessions.by_node.entry(node.clone()).or_default();
+        of_node.insert(key.clone());
+        self.sessions.index = index;
+        let live = Live {
+            session: Arc::new(session),
+            ttl,
+            expires: None,
+        };
+        self.sessions.by_key.insert(key.clone(), live);
+        self.restart_ttl(&key);
+        self.changed(Change::Session { key, node });
+        Ok(())
+    }
+
+    /// The node must be there, and the checks, and none of them critical.
+    fn check_session_binding(&self, session: &Session) -> Result<(), Error> {
+        let Some(node) = self.catalog.node(&session.node) else {
+            return Err(Error::rejected("Missing node registration"));
+        };
+        for id in session.check_ids() {
+            match node.check(id) {
+                None => {
+                    return Err(Error::rejected(format!(
+                        "Missing check '{id}' registration"
+                    )));
+                }
+                Some(check) if check.status == "critical" => {
+                    return Err(Error::rejected(format!(
+                        "Check '{id}' is in critical state"
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the session's life anew and returns it; no index moves.
+    pub(super) fn renew_session(&mut self, id: &str) -> Result<Option<Arc<Session>>, Error> {
+        let key = session_key(id)?;
+        self.restart_ttl(&key);
+        Ok(self.sessions.get(&key))
+    }
+
+    fn restart_ttl(&mut self, key: &str) {
+        let Some(live) = self.sessions.by_key.get_mut(key) else {
+            return;
+        };
+        if live.ttl.is_zero() {
+            return;
+        }
+        let expires = self.now + live.ttl * TTL_MULTIPLIER;
+        if let Some(before) = live.expires.replace(expires) {
+            self.cancel(before, Deadline::Session(key.into()));
+        }
+        self.schedule(expires, Deadline::Session(key.into()));
+    }
+
+    /// Ends a session, with lock-delay; it is no error if there is none.
+    pub(super) fn destroy_session(&mut self, id: &str) -> Result<(), Error> {
+        let key = session_key(id)?;
+        let index = self.next_index();
+        self.end_session(&key, index);
+        Ok(())
+    }
+
+    pub(super) fn expire_session(&mut self, key: &str) {
+        let index = self.next_index();
+        self.end_session(key, index);
+    }
+
+    /// Ends a session at `index`: its keys are released or deleted, and delayed.
+    pub(super) fn end_session(&mut self, key: &str, index: u64) {
+        let Some(Live {
+            session, expires, ..
+        }) = self.sessions.by_key.remove(key)
+        else {
+            return;
+        };
+        if let Some(expires) = expires {
+            self.cancel(expires, Deadline::Session(key.into()));
+        }
+        self.stored_bytes -= session.size();
+        self.sessions.index = index;
+
+        let node = session.node.to_lowercase();
+        if let Some(of_node) = self.sessions.by_node.get_mut(&node) {
+            of_node.remove(key);
+            if of_node.is_empty() {
+                self.sessions.by_node.remove(&node);
+            }
+        }
+        for check in session.check_ids() {
+            let bound = (node.clone(), check.to_lowercase());
+            if let Some(sessions) = self.sessions.by_check.get_mut(&bound) {
+                sessions.remove(key);
+                if sessions.is_empty() {
+                    self.sessions.by_check.remove(&bound);
+                }
+            }
+        }
+        let delete = session.behavior == "delete";
+        self.invalidate_locks(key, index, delete, session.effective_lock_delay());
+        self.changed(Change::Session {
+            key: key.into(),
+            node,
+        });
+    }
+}
+
+/// The TTL a create request asked for; zero is none.
+fn session_ttl(text: &str) -> Result<Duration, Error> {
+    if text.is_empty() {
+        return Ok(Duration::ZERO);
+    }
+    let ttl = duration::parse(text)
+        .map_err(|why| Error::rejected(format!("Session TTL '{text}' invalid: {why}")))?;
+    match u64::try_from(ttl) {
+        Ok(0) => Ok(Duration::ZERO),
+        Ok(nanoseconds) if (TTL_MIN..=TTL_MAX).contains(&ttl) => {
+            Ok(Duration::from_nanos(nanoseconds))
+        }
+        _ => Err(Error::rejected(format!(
+            "Invalid Session TTL '{ttl}', must be between [10s=24h0m0s]"
+        ))),
+    }
+}

@@ -1,0 +1,186 @@
+//! Transactions over keys: all operations take effect, or none.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::acl::Access;
+use super::kv::{Entry, Put};
+use super::state::{Error, State};
+
+/// One operation of a transaction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Op {
+    pub(super) verb: String,
+    pub(super) put: Put,
+    /// The expected ModifyIndex of `cas`, `delete-cas` and `check-index`.
+    pub(super) index: u64,
+    pub(super) session: String,
+}
+
+/// One line of a transaction's results.
+#[derive(Debug, Serialize)]
+pub(super) struct TxnResult {
+    #[serde(rename = "KV")]
+    pub(super) kv: Arc<Entry>,
+}
+
+/// Why an operation failed; a full agent's refusal has no operation.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TxnError {
+    pub(super) op_index: usize,
+    pub(super) what: String,
+}
+
+/// What became of a transaction.
+pub(super) type Outcome = Result<Vec<TxnResult>, Vec<TxnError>>;
+
+/// Whether the transaction only reads. It then takes no index, and its answer says more.
+pub(super) fn is_read_only(ops: &[Op]) -> bool {
+    let writes = |verb: &str| {
+        matches!(
+            verb,
+            "set" | "delete" | "delete-cas" | "delete-tree" | "cas" | "lock" | "unlock"
+        )
+    };
+    !ops.iter().any(|op| writes(&op.verb))
+}
+
+impl State {
+    /// Runs a transaction. The outer error is the agent being full.
+    pub(super) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Outcome, Error> {
+        let refused = self.refusals(&ops, access);
+        if !refused.is_empty() {
+            return Ok(Err(refused));
+        }
+        // Room for everything at once: values replaced by one another are counted twice, which
+        // only a nearly full agent notices.
+        let bytes = ops.iter().map(|op| op.put.key.len() + op.put.value.len());
+        self.room_for(bytes.sum())?;
+        for op in &ops {
+            self.room_for_key(&op.put)?;
+        }
+
+        let read_only = is_read_only(&ops);
+        let index = if read_only { 0 } else { self.next_index() };
+        let mut results = Vec::new();
+        let mut errors = Vec::new();
+        self.begin_transaction();
+        for (op_index, op) in ops.into_iter().enumerate() {
+            match self.run(index, op) {
+                Ok(entries) => results.extend(entries.into_iter().map(|kv| TxnResult { kv })),
+                Err(what) => errors.push(TxnError { op_index, what }),
+            }
+        }
+        self.end_transaction(errors.is_empty());
+        if !errors.is_empty() {
+            return Ok(Err(errors));
+        }
+        if !access.is_allowed() {
+            // Only gets come this far without a right, and what they found is filtered out.
+            results.clear();
+        }
+        Ok(Ok(results))
+    }
+
+    /// What is refused before anything runs.
+    fn refusals(&self, ops: &[Op], access: Access) -> Vec<TxnError> {
+        let refusal = |op: &Op| {
+            let key = &op.put.key;
+            if key.is_empty() && op.verb != "delete-tree" {
+                return Some("Must provide key".into());
+            }
+            if !access.is_allowed() && !matches!(op.verb.as_str(), "get" | "get-tree") {
+                return Some("Permission denied".into());
+            }
+            if op.verb == "lock" && self.is_delayed(key) {
+                return Some(format!("failed to lock key {key:?} due to lock delay"));
+            }
+            None
+        };
+        let with_index = |(op_index, op)| refusal(op).map(|what| TxnError { op_index, what });
+        ops.iter().enumerate().filter_map(with_index).collect()
+    }
+
+    fn run(&mut self, index: u64, op: Op) -> Result<Vec<Arc<Entry>>, String> {
+        let Op {
+            verb,
+            put,
+            index: expected,
+            session,
+        } = op;
+        let key = put.key.clone();
+        let found = |state: &State| state.kv.get(&key).cloned();
+        let text = |error| match error {
+            Error::Rejected(text) => text,
+            Error::Full { what, .. } => format!("the agent is full: {what}"),
+        };
+        let entry = match verb.as_str() {
+            "set" => self.set(index, put),
+            "cas" => self
+                .cas(index, put, expected)
+                .ok_or_else(|| format!("failed to set key {key:?}, index is stale"))?,
+            "lock" => self
+                .lock(index, put, &session)
+                .map_err(text)?
+                .ok_or_else(|| format!("failed to lock key {key:?}, lock is already held"))?,
+            "unlock" => self.unlock(index, put, &session).map_err(text)?.ok_or_else(|| {
+                format!(
+                    "failed to unlock key {key:?}, lock isn't held, or is held by another session"
+                )
+            })?,
+            "delete" => {
+                self.delete(index, &key);
+                return Ok(Vec::new());
+            }
+            "delete-cas" if self.delete_cas(index, &key, expected) => return Ok(Vec::new()),
+            "delete-cas" => return Err(format!("failed to delete key {key:?}, index is stale")),
+            "delete-tree" => {
+                self.delete_tree(index, &key);
+                return Ok(Vec::new());
+            }
+            "get" => {
+                let entry = found(self).ok_or_else(|| format!("key {key:?} doesn't exist"))?;
+                return Ok(vec![entry]);
+            }
+            "get-tree" => return Ok(self.kv.list(&key).cloned().collect()),
+            "check-session" => {
+                let entry = found(self)
+                    .ok_or_else(|| format!("failed to check session, key {key:?} doesn't exist"))?;
+                let holder = entry.session.as_deref().unwrap_or_default();
+                if holder != session {
+                    return Err(format!(
+                        "failed session check for key {key:?}, \
+                         current session {holder:?} != {session:?}"
+                    ));
+                }
+                entry
+            }
+            "check-index" => {
+                let entry = found(self)
+                    .ok_or_else(|| format!("failed to check index, key {key:?} doesn't exist"))?;
+                let current = entry.modify_index;
+                if current != expected {
+                    return Err(format!(
+                        "failed index check for key {key:?}, \
+                         current modify index {current} != {expected}"
+                    ));
+                }
+                entry
+            }
+            "check-not-exists" => {
+                return match found(self) {
+                    None => Ok(Vec::new()),
+                    Some(_) => Err(format!("key {key:?} exists")),
+                };
+            }
+            other => return Err(format!("unknown KV verb {other:?}")),
+        };
+        // Only gets answer the value: who wrote it has it.
+        Ok(vec![Arc::new(Entry {
+            value: Default::default(),
+            ..(*entry).clone()
+        })])
+    }
+}
