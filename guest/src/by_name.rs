@@ -172,17 +172,21 @@ pub fn ensure<T: Transport>(
         Plan::Create { replacing } => {
             // The new one first: if Consul refuses it, the old one still stands.
             let id = consul.create(wanted)?;
-            let mut ensured = converge(consul, name, wanted, &id, &replacing).map_err(|error| {
-                error.context(&format!(
-                    "the session {id} was created, but what followed failed"
-                ))
+            let but = |what: &str, fault: Fault| {
+                let mut fault = fault.context(&format!("the session {id} was created, but {what}"));
+                fault.maybe_applied = true;
+                fault
+            };
+            let mut ensured = converge(consul, name, wanted, &id, &replacing).map_err(|fault| {
+                match fault.kind {
+                    // A rival that differs: ours is gone again, and the conflict says it all.
+                    ErrorKind::Conflict => fault,
+                    _ => but("what followed failed", fault),
+                }
             })?;
             if ensured.created {
-                ensured.replaced = destroy_all(consul, &replacing).map_err(|error| {
-                    error.context(&format!(
-                        "the session {id} was created, but what it replaces was not all removed"
-                    ))
-                })?;
+                ensured.replaced = destroy_all(consul, &replacing)
+                    .map_err(|fault| but("what it replaces was not all removed", fault))?;
             }
             Ok(ensured)
         }
@@ -251,16 +255,18 @@ fn destroy_all<T: Transport>(
     sessions: &[Stored],
 ) -> Result<Vec<String>, Fault> {
     for (done, stored) in sessions.iter().enumerate() {
-        consul
-            .destroy(&stored.session.id)
-            .map_err(|error| match done {
-                0 => error,
-                _ => error.context(&format!(
-                    "{done} of {} sessions were removed ({}), then",
-                    sessions.len(),
-                    ids(&sessions[..done]).join(", ")
-                )),
-            })?;
+        consul.destroy(&stored.session.id).map_err(|fault| {
+            if done == 0 {
+                return fault;
+            }
+            let removed = ids(&sessions[..done]).join(", ");
+            let mut fault = fault.context(&format!(
+                "{done} of {} sessions were removed ({removed}), then",
+                sessions.len()
+            ));
+            fault.maybe_applied = true;
+            fault
+        })?;
     }
     Ok(ids(sessions))
 }
@@ -365,3 +371,257 @@ impl<'a> Names<'a> {
 
 /// The behavior of a session that asks for none.
 pub const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Request;
+    use crate::transport::{Answer, Breach, Call};
+    use crate::types::Agent;
+    use serde_json::{Value, json};
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    const OLD: &str = "00000000-0000-0000-0000-000000000001";
+    const OWN: &str = "00000000-0000-0000-0000-000000000002";
+    const NEW: &str = "00000000-0000-0000-0000-000000000003";
+
+    /// Answers in turn, and the requests that got them.
+    #[derive(Default)]
+    struct Script {
+        answers: RefCell<VecDeque<Answer>>,
+        seen: RefCell<Vec<String>>,
+    }
+
+    impl Transport for &Script {
+        fn send(&self, _: &Call<'_>, request: &Request) -> Result<Answer, Breach> {
+            self.seen.borrow_mut().push(request.path.clone());
+            Ok(self
+                .answers
+                .borrow_mut()
+                .pop_front()
+                .expect("an answer for each request"))
+        }
+    }
+
+    fn ok(json: Value) -> Answer {
+        Answer {
+            status: 200,
+            body: json.to_string().into_bytes(),
+            ..Answer::default()
+        }
+    }
+
+    fn session(id: &str, ttl: &str, index: u64) -> Value {
+        json!({"ID": id, "Name": "n", "Node": "a", "LockDelay": 15_000_000_000_i64, "Behavior": "release",
+            "TTL": ttl, "NodeChecks": ["serfHealth"], "ServiceChecks": null, "CreateIndex": index, "ModifyIndex": index})
+    }
+
+    fn wanted() -> NewSession {
+        NewSession {
+            name: Some("n".into()),
+            node: None,
+            lock_delay: None,
+            behavior: None,
+            ttl: Some(30 * SECOND),
+            node_checks: None,
+            service_checks: None,
+            checks: None,
+        }
+    }
+
+    /// Runs `ensure` against a script and returns its result with the paths asked for, less their common beginning.
+    fn play(on_difference: OnDifference, answers: Vec<Answer>) -> (Result<Ensured, Fault>, String) {
+        let script = Script {
+            answers: RefCell::new(answers.into()),
+            ..Script::default()
+        };
+        let agent = Agent {
+            address: "http://h:1".into(),
+            token: None,
+            datacenter: None,
+            namespace: None,
+            partition: None,
+            timeout: None,
+        };
+        let consul = Consul::new(&agent, &script).unwrap();
+        let result = plan(&consul, "n", &wanted(), on_difference)
+            .and_then(|plan| ensure(&consul, "n", &wanted(), plan));
+        assert!(
+            script.answers.borrow().is_empty(),
+            "answers nobody asked for"
+        );
+        let seen = script
+            .seen
+            .borrow()
+            .join(" ")
+            .replace("/v1/session/", "")
+            .replace("?consistent", "");
+        (result, seen)
+    }
+
+    #[test]
+    fn keeps_the_oldest_that_is_as_asked_for() {
+        let list = ok(json!([
+            session(NEW, "30s", 9),
+            session(OLD, "30s", 5),
+            session(OWN, "60s", 1)
+        ]));
+        let (result, seen) = play(OnDifference::Refuse, vec![list]);
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OLD, false)
+        );
+        assert!(
+            ensured.warnings[0].contains("3 sessions"),
+            "{:?}",
+            ensured.warnings
+        );
+        assert_eq!(seen, "list");
+    }
+
+    #[test]
+    fn gives_way_to_an_older_session_in_a_race() {
+        let (result, seen) = play(
+            OnDifference::Refuse,
+            vec![
+                ok(json!([])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OWN, "30s", 8), session(OLD, "30s", 7)])),
+                ok(json!(true)),
+            ],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OLD, false)
+        );
+        assert_eq!(seen, format!("list create list destroy/{OWN}"));
+    }
+
+    #[test]
+    fn a_rival_that_differs_is_a_conflict_and_leaves_nothing_behind() {
+        let (result, seen) = play(
+            OnDifference::Refuse,
+            vec![
+                ok(json!([])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OWN, "30s", 8), session(OLD, "60s", 7)])),
+                ok(json!(true)),
+            ],
+        );
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert!(
+            error.message.contains("ttl is 60s, asked for 30s"),
+            "{}",
+            error.message
+        );
+        assert_eq!(seen, format!("list create list destroy/{OWN}"));
+    }
+
+    #[test]
+    fn replaces_only_after_the_new_one_stands() {
+        let (result, seen) = play(
+            OnDifference::Recreate,
+            vec![
+                ok(json!([session(OLD, "60s", 7)])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OLD, "60s", 7), session(OWN, "30s", 8)])),
+                ok(json!(true)),
+            ],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OWN, true)
+        );
+        assert_eq!(ensured.replaced, [OLD]);
+        assert_eq!(seen, format!("list create list destroy/{OLD}"));
+    }
+
+    #[test]
+    fn recreate_leaves_one_of_several() {
+        let list = ok(json!([
+            session(OLD, "60s", 1),
+            session(OWN, "30s", 2),
+            session(NEW, "30s", 3)
+        ]));
+        let (result, seen) = play(
+            OnDifference::Recreate,
+            vec![list, ok(json!(true)), ok(json!(true))],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OWN, false)
+        );
+        assert_eq!(seen, format!("list destroy/{OLD} destroy/{NEW}"));
+    }
+
+    #[test]
+    fn a_filtered_list_is_no_ground_to_create_on() {
+        let filtered = Answer {
+            filtered: true,
+            ..ok(json!([]))
+        };
+        let (result, seen) = play(OnDifference::Refuse, vec![filtered]);
+        assert_eq!(
+            (result.unwrap_err().kind, seen.as_str()),
+            (ErrorKind::Denied, "list")
+        );
+    }
+
+    #[test]
+    fn names_the_session_it_could_not_see_to_the_end() {
+        let broken = Answer {
+            status: 500,
+            ..Answer::default()
+        };
+        let (result, _) = play(
+            OnDifference::Refuse,
+            vec![ok(json!([])), ok(json!({"ID": OWN})), broken],
+        );
+        let error = result.unwrap_err();
+        assert!(error.message.contains(OWN), "{}", error.message);
+        assert_eq!(
+            (error.kind, error.maybe_applied),
+            (ErrorKind::Unavailable, true)
+        );
+    }
+
+    #[test]
+    fn compares_only_what_is_asked_for() {
+        let stored = Stored::read(session(OLD, "1m0s", 1)).unwrap().session;
+        let ask = |change: fn(&mut NewSession)| {
+            let mut wanted = NewSession {
+                ttl: None,
+                ..wanted()
+            };
+            change(&mut wanted);
+            differences(&wanted, &stored)
+        };
+        assert!(ask(|_| ()).is_empty());
+        assert!(ask(|wanted| wanted.ttl = Some(60 * SECOND)).is_empty());
+        assert!(ask(|wanted| wanted.checks = Some(vec!["serfHealth".into()])).is_empty());
+        assert!(ask(|wanted| wanted.node_checks = Some(vec!["serfHealth".into()])).is_empty());
+        assert!(ask(|wanted| wanted.service_checks = Some(vec![])).is_empty());
+        assert_eq!(
+            ask(|wanted| wanted.ttl = Some(0)),
+            ["ttl is 60s, asked for none"]
+        );
+        assert_eq!(
+            ask(|wanted| wanted.lock_delay = Some(0)),
+            ["delay is 15s, asked for 0s"]
+        );
+        assert_eq!(
+            ask(|wanted| wanted.checks = Some(vec![])),
+            ["checks is [serfHealth], asked for []"]
+        );
+        assert_eq!(
+            ask(|wanted| wanted.behavior = Some(Behavior::Delete)),
+            ["behavior is release, asked for delete"]
+        );
+    }
+}

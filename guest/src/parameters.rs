@@ -99,8 +99,9 @@ impl Action {
             Some(text) => Some(choice("behavior", &text, &BEHAVIORS)?),
             None => None,
         };
-        let id = parameters.naming_text("id")?;
-        let name = parameters.naming_text("name")?;
+        let id = parameters.filled_text("id")?;
+        // An empty name is none, as in Consul itself.
+        let name = parameters.filled_text("name")?;
         let node = parameters.naming_text("node")?;
         let action = Action {
             state,
@@ -268,7 +269,12 @@ mod tests {
                 "release, delete",
             ),
             (json!({"id": "x"}), "id", "state=info"),
-            (json!({"name": ""}), "name", "empty"),
+            (json!({"node": ""}), "node", "empty"),
+            (
+                json!({"state": "absent", "name": "", "id": ""}),
+                "id",
+                "`id` or the `name`",
+            ),
             (json!({"state": "absent"}), "id", "`id` or the `name`"),
             (json!({"state": "info"}), "id", "needs"),
             (json!({"state": "renew"}), "id", "needs"),
