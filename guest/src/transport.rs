@@ -1,4 +1,4 @@
-//! What the operations need from HTTP. [`crate::http`] is the one implementation over `wasi:http`; tests bring their own.
+//! What the operations need from HTTP. `http.rs` is the one implementation over `wasi:http`; tests bring their own.
 
 use crate::connection::Address;
 use crate::request::Request;
