@@ -4,7 +4,7 @@ use crate::by_name::{self, DEFAULT_BEHAVIOR, DEFAULT_LOCK_DELAY, Ensured, Plan};
 use crate::connection::Environment;
 use crate::consul::{Consul, Listed};
 use crate::duration::to_json;
-use crate::error::{Fault, failure};
+use crate::error::{Fault, failure, shown};
 use crate::parameters::{Action, State};
 use crate::request::{self, Consistency};
 use crate::session::{Stored, body, object};
@@ -86,7 +86,7 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
         }
         State::Node => {
             let node = action.node.as_deref().unwrap_or_default();
-            let listed = consul.node(node)?;
+            let listed = consul.node(node, Consistency::Default)?;
             Ok(Outcome::read(
                 vec![
                     ("node", node.into()),
@@ -284,8 +284,9 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
                 && stored.session.name != *name
             {
                 warnings.push(format!(
-                    "the session {id} is named `{}`, not `{name}`; the `id` decided",
-                    stored.session.name
+                    "the session {id} is named `{}`, not `{}`; the `id` decided",
+                    shown(&stored.session.name),
+                    shown(name)
                 ));
             }
             if !action.check_mode {
@@ -300,7 +301,8 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
                 let found = by_name::find(consul, name, action.node.as_deref())?;
                 if found.filtered {
                     return Err(by_name::filtered(&format!(
-                        "remove the sessions named `{name}`"
+                        "remove the sessions named `{}`",
+                        shown(name)
                     )));
                 }
                 found.sessions
@@ -358,7 +360,7 @@ fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcom
 /// The one session of a name.
 fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<String, Fault> {
     let (listed, id) = look_up(action, consul)?;
-    let name = action.name.as_deref().unwrap_or_default();
+    let name = shown(action.name.as_deref().unwrap_or_default());
     match (id, listed.sessions.is_empty()) {
         (Some(id), _) => Ok(id),
         (None, true) if listed.filtered => {

@@ -109,6 +109,7 @@ impl Context<'_> {
             );
         }
         match answer.status {
+            201..=299 => self.not_consul(answer, "its status is not the 200 that was due"),
             300..=399 => {
                 let to = answer.location.as_deref().unwrap_or("nowhere");
                 self.not_consul(
@@ -434,7 +435,7 @@ mod tests {
             ),
             (200, "<html>", "protocol"),
             (200, "", "protocol"),
-            (204, "", "other"),
+            (204, "", "protocol"),
         ] {
             assert_eq!(
                 check(Method::Put, answer(status, text)).kind.as_str(),

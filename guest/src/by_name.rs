@@ -3,7 +3,7 @@
 
 use crate::consul::{Consul, Listed};
 use crate::duration::{SECOND, to_consul};
-use crate::error::{Fault, failure};
+use crate::error::{Fault, failure, shown};
 use crate::request::{self, Consistency};
 use crate::session::Stored;
 use crate::sessions::OnDifference;
@@ -47,16 +47,20 @@ pub struct Ensured {
     pub warnings: Vec<String>,
 }
 
-/// The sessions of a name, oldest first.
+/// The sessions of a name, oldest first; of a node, if one is given. Which names mean the same node (Consul finds one in
+/// any case) is left to Consul.
 pub fn find<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     node: Option<&str>,
 ) -> Result<Listed, Fault> {
-    let listed = consul.list(Consistency::Consistent)?;
+    let listed = match node {
+        Some(node) => consul.node(node, Consistency::Consistent)?,
+        None => consul.list(Consistency::Consistent)?,
+    };
     let mut sessions: Vec<Stored> = Vec::new();
     for stored in listed.sessions {
-        if bears(&stored.session, name, node) {
+        if stored.session.name == name {
             let place = sessions
                 .partition_point(|older| older.session.create_index < stored.session.create_index);
             sessions.insert(place, stored);
@@ -66,15 +70,6 @@ pub fn find<T: Transport>(
         sessions,
         filtered: listed.filtered,
     })
-}
-
-fn bears(session: &Session, name: &str, node: Option<&str>) -> bool {
-    session.name == name && node.is_none_or(|node| same_node(&session.node, node))
-}
-
-/// Consul keeps a node's name as typed and finds it in any case.
-fn same_node(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
 }
 
 /// The error for a decision that would rest on a list which Consul says is not whole.
@@ -113,8 +108,9 @@ pub fn plan<T: Transport>(
                 Vec::new()
             } else {
                 vec![format!(
-                    "{} sessions are named `{name}`; the oldest that is as asked for is {}. The others: {}",
+                    "{} sessions are named `{}`; the oldest that is as asked for is {}. The others: {}",
                     others.len() + 1,
+                    shown(name),
                     session.session.id,
                     ids(&others).join(", "),
                 )]
@@ -126,7 +122,9 @@ pub fn plan<T: Transport>(
             })
         }
         (None, OnDifference::Refuse) if !others.is_empty() => Err(conflict(name, wanted, &others)),
-        (None, _) if found.filtered => Err(filtered(&format!("create the session `{name}`"))),
+        (None, _) if found.filtered => {
+            Err(filtered(&format!("create the session `{}`", shown(name))))
+        }
         (None, _) => Ok(Plan::Create { replacing: others }),
     }
 }
@@ -145,7 +143,8 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
     failure(
         ErrorKind::Conflict,
         format!(
-            "a session named `{name}` exists and differs from what is asked for: {}. Sessions cannot be changed: give `recreate: true` to replace it (its locks are released), `unique: false` for one more of the name, or another name.",
+            "a session named `{}` exists and differs from what is asked for: {}. Sessions cannot be changed: give `recreate: true` to replace it (its locks are released), `unique: false` for one more of the name, or another name.",
+            shown(name),
             list.join("; ")
         ),
     )
@@ -208,31 +207,33 @@ fn converge<T: Transport>(
             .iter()
             .any(|old| old.session.id == stored.session.id)
     });
-    let Some(own) = rivals.iter().find(|stored| stored.session.id == id) else {
-        return Err(failure(
+    let own = rivals.iter().any(|stored| stored.session.id == id);
+    match rivals.into_iter().next() {
+        None => Err(failure(
             ErrorKind::Other,
             "it is not in the list read back: it has ended already, or the token may create sessions but not read them",
-        ));
-    };
-    let oldest = rivals.first().unwrap_or(own);
-    if oldest.session.id == id {
-        return Ok(Ensured {
-            session: own.clone(),
+        )),
+        Some(oldest) if oldest.session.id == id => Ok(Ensured {
+            session: oldest,
             created: true,
             replaced: Vec::new(),
             warnings: Vec::new(),
-        });
-    }
-    consul.destroy(id)?;
-    if differences(wanted, &oldest.session).is_empty() {
-        Ok(Ensured {
-            session: oldest.clone(),
-            created: false,
-            replaced: Vec::new(),
-            warnings: Vec::new(),
-        })
-    } else {
-        Err(conflict(name, wanted, std::slice::from_ref(oldest)))
+        }),
+        Some(oldest) => {
+            // A caller that was to leave one session may have removed ours already.
+            if own {
+                consul.destroy(id)?;
+            }
+            if !differences(wanted, &oldest.session).is_empty() {
+                return Err(conflict(name, wanted, std::slice::from_ref(&oldest)));
+            }
+            Ok(Ensured {
+                session: oldest,
+                created: false,
+                replaced: Vec::new(),
+                warnings: Vec::new(),
+            })
+        }
     }
 }
 
@@ -244,7 +245,10 @@ pub fn remove<T: Transport>(
 ) -> Result<Vec<Stored>, Fault> {
     let found = find(consul, name, node)?;
     if found.filtered {
-        return Err(filtered(&format!("remove the sessions named `{name}`")));
+        return Err(filtered(&format!(
+            "remove the sessions named `{}`",
+            shown(name)
+        )));
     }
     destroy_all(consul, &found.sessions)?;
     Ok(found.sessions)
@@ -498,6 +502,24 @@ mod tests {
             (OLD, false)
         );
         assert_eq!(seen, format!("list create list destroy/{OWN}"));
+    }
+
+    #[test]
+    fn gives_way_also_if_its_own_was_removed_already() {
+        let (result, seen) = play(
+            OnDifference::Recreate,
+            vec![
+                ok(json!([session(NEW, "60s", 1)])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OLD, "30s", 7)])),
+            ],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OLD, false)
+        );
+        assert_eq!(seen, "list create list");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl sessions::Guest for Component {
     }
 
     fn node(agent: Agent, name: String) -> Result<Listing, Error> {
-        Ok(listing(consul(&agent)?.node(&name)?))
+        Ok(listing(consul(&agent)?.node(&name, Consistency::Default)?))
     }
 
     fn list(agent: Agent) -> Result<Listing, Error> {

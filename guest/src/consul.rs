@@ -65,8 +65,8 @@ impl<'a, T: Transport> Consul<'a, T> {
     }
 
     /// The sessions of a node.
-    pub fn node(&self, name: &str) -> Result<Listed, Fault> {
-        let request = request::node(self.agent, name)?;
+    pub fn node(&self, name: &str, consistency: Consistency) -> Result<Listed, Fault> {
+        let request = request::node(self.agent, name, consistency)?;
         self.read(&request)
     }
 

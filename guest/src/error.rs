@@ -19,6 +19,11 @@ pub fn failure(kind: ErrorKind, message: impl Into<String>) -> Fault {
     })
 }
 
+/// A name as it stands in a message: not longer than a line of it.
+pub fn shown(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(100)).unwrap_or(name)
+}
+
 /// An error on its way to the caller; boxed, as it is large, and every `?` that hands one on is code.
 pub type Fault = Box<Error>;
 

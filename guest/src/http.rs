@@ -141,7 +141,7 @@ fn read_body(body: &IncomingBody) -> Result<Vec<u8>, Breach> {
             Err(StreamError::LastOperationFailed(error)) => {
                 return Err(match http_error_code(&error) {
                     Some(code) => from_code(&code, true),
-                    None => breach(BreachKind::Broken, &error.to_debug_string(), true),
+                    None => from_text(&error.to_debug_string()),
                 });
             }
         }
@@ -158,6 +158,21 @@ fn breach(kind: BreachKind, text: &str, maybe_sent: bool) -> Breach {
         text: text.to_owned(),
         maybe_sent,
     }
+}
+
+/// A failure for which the host has no code, only words: wasmtime 48 has none for whatever goes wrong within a body.
+fn from_text(text: &str) -> Breach {
+    let says = |needle: &str| text.contains(needle);
+    let (kind, text) = if says("imeout") || says("timed out") {
+        (BreachKind::Timeout, "the rest of the answer did not come")
+    } else if says("size exceeds") || says("BodySize") {
+        (BreachKind::NotHttp, "it is too large")
+    } else if says("protocol") {
+        (BreachKind::NotHttp, text)
+    } else {
+        (BreachKind::Broken, text)
+    };
+    breach(kind, text, true)
 }
 
 fn from_code(code: &ErrorCode, handled: bool) -> Breach {

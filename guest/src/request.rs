@@ -2,7 +2,7 @@
 //! path: an id must be a UUID, a node's name is percent-encoded, and either is checked first.
 
 use crate::duration::{MILLISECOND, SECOND};
-use crate::error::{Fault, invalid};
+use crate::error::{Fault, invalid, shown};
 use crate::session::body;
 use crate::types::{Agent, NewSession};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,6 +16,9 @@ const ENCODED: AsciiSet = NON_ALPHANUMERIC
 
 /// What Consul accepts as a TTL, if not configured otherwise (`session_ttl_min`).
 const TTL: std::ops::RangeInclusive<u64> = 10 * SECOND..=86_400 * SECOND;
+
+/// Consul takes more; this is what a component of bounded memory can be sure to handle.
+const MAX_NAME: usize = 4 << 20;
 
 /// Consul acts on at most this much lock delay, whatever it stores.
 const MAX_LOCK_DELAY: u64 = 60 * SECOND;
@@ -65,7 +68,7 @@ pub enum Consistency {
 pub fn create(agent: &Agent, new: &NewSession) -> Result<Request, Fault> {
     check(new)?;
     let purpose = match &new.name {
-        Some(name) => format!("create the session `{name}`"),
+        Some(name) => format!("create the session `{}`", shown(name)),
         None => "create the session".to_owned(),
     };
     Ok(Request {
@@ -113,18 +116,14 @@ pub fn renew(agent: &Agent, id: &str) -> Result<Request, Fault> {
 }
 
 /// Lists the sessions of a node.
-pub fn node(agent: &Agent, name: &str) -> Result<Request, Fault> {
+pub fn node(agent: &Agent, name: &str, consistency: Consistency) -> Result<Request, Fault> {
     check_node("node", name)?;
     let encoded = utf8_percent_encode(name, &ENCODED);
     Ok(Request {
         method: Method::Get,
-        path: path(
-            agent,
-            &format!("/v1/session/node/{encoded}"),
-            Consistency::Default,
-        ),
+        path: path(agent, &format!("/v1/session/node/{encoded}"), consistency),
         body: Vec::new(),
-        purpose: format!("list the sessions of node `{name}`"),
+        purpose: format!("list the sessions of node `{}`", shown(name)),
     })
 }
 
@@ -221,6 +220,9 @@ fn check_node(parameter: &str, name: &str) -> Result<(), Fault> {
 
 /// The rules for a new session that Consul would break silently or answer with a puzzle.
 pub fn check(new: &NewSession) -> Result<(), Fault> {
+    if new.name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
+        return Err(invalid("name", "`name` is longer than 4 MiB"));
+    }
     if let Some(delay) = new.lock_delay {
         if delay > MAX_LOCK_DELAY {
             return Err(invalid(
@@ -321,7 +323,7 @@ mod tests {
             "/v1/session/list?dc=dc%201%26x&ns=n%2Fs&partition=p&consistent"
         );
         assert_eq!(
-            node(&plain, "a b/ü?x").unwrap().path,
+            node(&plain, "a b/ü?x", Consistency::Default).unwrap().path,
             "/v1/session/node/a%20b%2F%C3%BC%3Fx"
         );
         assert_eq!(
@@ -363,7 +365,10 @@ mod tests {
         }
         for name in ["", ".", "..", "../x", "a//b", "/a", "a/", "a\nb", "a\0"] {
             assert_eq!(
-                node(&agent(), name).unwrap_err().kind.as_str(),
+                node(&agent(), name, Consistency::Default)
+                    .unwrap_err()
+                    .kind
+                    .as_str(),
                 "invalid",
                 "{name:?}"
             );

@@ -21,6 +21,10 @@ use wasmtime::Store;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For each of connecting and the TLS handshake.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter tokens are no secret, and taking them out would garble every text.
+const MIN_SECRET: usize = 4;
+/// What a component of bounded memory can be sure to read.
+const MAX_PARAMETERS: usize = 6 << 20;
 /// 20,000 sessions. The component itself reads no more than this.
 const DEFAULT_RESPONSE_LIMIT: usize = 8 << 20;
 
@@ -297,6 +301,13 @@ impl Client {
     /// Connection parameters are the host's to grant: an address counts if the policy allows it, a token if the client
     /// has none, a timeout if it is shorter; anything about TLS is refused.
     pub async fn action(&self, parameters: &str) -> Result<String, String> {
+        if parameters.len() > MAX_PARAMETERS {
+            let message = format!(
+                "the parameters are larger than {} MiB",
+                MAX_PARAMETERS >> 20
+            );
+            return Err(Error::invalid("params", message).to_json().to_string());
+        }
         let (parameters, timeout) = self
             .grant(parameters)
             .map_err(|error| error.to_json().to_string())?;
@@ -310,8 +321,8 @@ impl Client {
             })
             .await;
         match done {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(failure)) => Err(self.explain_json(failure, &journal)),
+            Ok(Ok(result)) => Ok(self.redacted_json(result)),
+            Ok(Err(failure)) => Err(self.redacted_json(self.explain_json(failure, &journal))),
             Err(error) => Err(error.to_json().to_string()),
         }
     }
@@ -387,7 +398,11 @@ impl Client {
         let journal = Arc::new(Journal::default());
         match self.sandboxed(self.0.timeout, &journal, operation).await? {
             Ok(value) => Ok(value),
-            Err(error) => {
+            Err(mut error) => {
+                error.message = self.redacted(error.message);
+                if let Some(exchange) = &mut error.exchange {
+                    exchange.text = self.redacted(std::mem::take(&mut exchange.text));
+                }
                 let error = Error::from(error);
                 let unanswered = error
                     .exchange()
@@ -397,6 +412,41 @@ impl Client {
                     None => error,
                 })
             }
+        }
+    }
+
+    /// A text without the token, which a server may have repeated: the component does not know the token and cannot
+    /// take it out.
+    fn redacted(&self, text: String) -> String {
+        match self.0.network.token() {
+            Some(token) if token.len() >= MIN_SECRET => text.replace(token, "<token>"),
+            _ => text,
+        }
+    }
+
+    /// The same for each text of a JSON object; its keys are the component's own.
+    fn redacted_json(&self, json: String) -> String {
+        fn each(value: &mut Value, redact: &dyn Fn(String) -> String) {
+            match value {
+                Value::String(text) => *text = redact(std::mem::take(text)),
+                Value::Array(values) => values.iter_mut().for_each(|value| each(value, redact)),
+                Value::Object(fields) => fields.values_mut().for_each(|value| each(value, redact)),
+                _ => {}
+            }
+        }
+        let Some(token) = self.0.network.token() else {
+            return json;
+        };
+        // Most answers hold nothing like it, and need not be read again. JSON escapes quotes and backslashes.
+        if !json.contains(token) && !token.contains(['"', '\\']) {
+            return json;
+        }
+        match serde_json::from_str(&json) {
+            Ok(mut value) => {
+                each(&mut value, &|text| self.redacted(text));
+                value.to_string()
+            }
+            Err(_) => self.redacted(json),
         }
     }
 

@@ -189,34 +189,39 @@ impl State {
                 ..Check::default()
             }],
         };
-        let registered = self.register(registration);
-        debug_assert!(registered.is_ok(), "an empty catalog has room");
+        // Not bounded: without its node the agent would be of no use.
+        let registered = self.put_registration(registration);
+        debug_assert!(registered.is_ok(), "its check belongs to no service");
     }
 
     /// Registers or updates a node, a service and checks.
     pub(super) fn register(&mut self, registration: Registration) -> Result<(), Error> {
+        let node = &registration.node;
+        if node.node.is_empty() {
+            return Err(Error::rejected("Must provide node"));
+        }
+        if node.address.is_empty() && !registration.skip_node_update {
+            return Err(Error::rejected(
+                "Must provide address if SkipNodeUpdate is not set",
+            ));
+        }
+        let limit = self.limits.catalog_entries;
+        if self.catalog.size() + 2 + registration.checks.len() > limit {
+            return Err(Error::Full {
+                what: "catalog entries",
+                limit,
+            });
+        }
+        self.put_registration(registration)
+    }
+
+    fn put_registration(&mut self, registration: Registration) -> Result<(), Error> {
         let Registration {
             mut node,
             skip_node_update,
             service,
             checks,
         } = registration;
-        if node.node.is_empty() {
-            return Err(Error::rejected("Must provide node"));
-        }
-        if node.address.is_empty() && !skip_node_update {
-            return Err(Error::rejected(
-                "Must provide address if SkipNodeUpdate is not set",
-            ));
-        }
-        let limit = self.limits.catalog_entries;
-        if self.catalog.size() + 2 + checks.len() > limit {
-            return Err(Error::Full {
-                what: "catalog entries",
-                limit,
-            });
-        }
-
         let index = self.next_index();
         let key = node.node.to_lowercase();
         self.check_services_exist(&key, service.as_ref(), &checks)?;
@@ -298,12 +303,12 @@ impl State {
         let old = entry.checks.get(&id.to_lowercase());
         check.create_index = old.map_or(index, |old| old.create_index);
         check.modify_index = old.map_or(index, |old| old.modify_index);
-        if old == Some(&check) {
-            return;
+        if old != Some(&check) {
+            check.modify_index = index;
         }
-        check.modify_index = index;
         let critical = check.status == "critical";
         entry.checks.insert(id.to_lowercase(), check);
+        // The table's index moves even if the check stayed the same.
         self.catalog.checks_index = index;
         self.changed(Change::Catalog);
         if critical {
@@ -330,6 +335,8 @@ impl State {
         if !service.is_empty() {
             if entry.services.remove(service).is_some() {
                 self.catalog.services_index = index;
+                // Moves with a service, even one without checks.
+                self.catalog.checks_index = index;
             }
             let of_service = |_: &String, check: &mut Check| check.service_id == service;
             gone.extend(entry.checks.extract_if(.., of_service));
@@ -339,6 +346,7 @@ impl State {
             self.catalog.nodes_index = index;
             if !entry.services.is_empty() {
                 self.catalog.services_index = index;
+                self.catalog.checks_index = index;
             }
             gone.extend(std::mem::take(&mut entry.checks));
             self.catalog.nodes.remove(&key);

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::acl::{Access, Acl, AclNotFound};
 use super::blocking::{Blocking, Hub};
 use super::limits::Limits;
+use super::session_endpoint::PrintedList;
 use super::state::{Error, Query, State};
 use super::{duration, json, routes};
 
@@ -24,6 +25,7 @@ pub(super) struct Agent {
     pub(super) node: String,
     pub(super) datacenter: String,
     pub(super) address: SocketAddr,
+    pub(super) printed_list: PrintedList,
 }
 
 /// A request as an endpoint sees it.
@@ -128,8 +130,13 @@ impl Reply {
     }
 
     pub(super) fn json(value: &impl Serialize) -> Reply {
+        Reply::printed(json::print(value).into())
+    }
+
+    /// JSON that is printed already.
+    pub(super) fn printed(body: Bytes) -> Reply {
         let mut reply = Reply::empty(StatusCode::OK);
-        reply.body = Bytes::from(json::print(value));
+        reply.body = body;
         let json = HeaderValue::from_static("application/json");
         reply.headers.insert(CONTENT_TYPE, json);
         reply

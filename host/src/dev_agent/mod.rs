@@ -27,6 +27,9 @@
 //!   other kind keeps the status it was registered with.
 //! * The agent's own node cannot be removed: it comes back at once, without its sessions.
 //! * One ACL token, all or nothing. No other datacenters, no namespaces, no gzip, no snapshots.
+//! * Keys are text: bytes that are no UTF-8 become U+FFFD. A lone surrogate in a session's JSON is
+//!   refused, where Go replaces it. Answers spell `<` as it is and not `\u003c`.
+//! * Transactions run KV operations only.
 //! * Everything is bounded, see [`Limits`]; a full agent answers 503, or 429 to one more blocked
 //!   query, and keeps serving.
 //!
@@ -219,6 +222,7 @@ impl Builder {
             node: self.node,
             datacenter: self.datacenter,
             address,
+            printed_list: session_endpoint::PrintedList::default(),
         };
         let scheme = if self.tls { "https" } else { "http" };
         Ok(DevAgent {

@@ -35,6 +35,8 @@ async fn accept(agent: &Arc<Agent>, listener: TcpListener, tls: Option<TlsAccept
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
+        // Those that ended while this one was accepted no longer count.
+        while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) if connections.len() < agent.limits.connections => {
                 let (agent, tls) = (agent.clone(), tls.clone());

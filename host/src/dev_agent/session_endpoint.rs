@@ -1,15 +1,16 @@
 //! `/v1/session/..`
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 
 use hyper::StatusCode;
-use serde_json::json;
 
-use super::duration;
 use super::http::{Agent, Refusal, Reply, Request, permission_denied};
 use super::json::Json;
 use super::sessions::{ServiceCheck, Session, session_key};
 use super::state::{Error, Query, State};
+use super::{duration, json};
 
 pub(super) async fn create(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
     request.no_namespace()?;
@@ -33,7 +34,7 @@ pub(super) async fn create(agent: &Agent, mut request: Request) -> Result<Reply,
     }
     let id = uuid::Uuid::new_v4().to_string();
     agent.hub.with(|state| state.create_session(&id, session))?;
-    Ok(Reply::json(&json!({ "ID": id })))
+    Ok(Reply::json(&serde_json::json!({ "ID": id })))
 }
 
 /// How Go names what it decodes a create request into.
@@ -160,10 +161,34 @@ pub(super) async fn node(agent: &Agent, request: &Request) -> Result<Reply, Refu
 
 pub(super) async fn list(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
     request.common()?;
-    read(agent, request, Query::Sessions, |state| {
-        state.sessions.list()
-    })
-    .await
+    let (index, sessions) = agent
+        .read(request, Query::Sessions, |state, access| {
+            access.is_allowed().then(|| state.sessions.list())
+        })
+        .await
+        .map_err(Reply::failed_read)?;
+    let reply = match sessions {
+        Some(sessions) => Reply::printed(agent.printed_list.at(index, &sessions)),
+        None => Reply::json(&[(); 0]),
+    };
+    Ok(reply.with_index(index))
+}
+
+/// The list of all sessions as it was printed last. Of ten thousand sessions it is megabytes, and
+/// a thousand watchers that wake at once all want the same.
+#[derive(Default)]
+pub(super) struct PrintedList(Mutex<(u64, Bytes)>);
+
+impl PrintedList {
+    /// The list at an index. Who comes while it is printed waits for it instead of printing it
+    /// once more.
+    fn at(&self, index: u64, sessions: &[Arc<Session>]) -> Bytes {
+        let mut printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if printed.0 != index {
+            *printed = (index, json::print(&sessions).into());
+        }
+        printed.1.clone()
+    }
 }
 
 async fn read(

@@ -270,6 +270,10 @@ fn a_failed_transaction_leaves_no_trace() {
     let mut state = state();
     let holder = create(&mut state, 1, |_| {});
     assert!(state.kv_acquire(put("held", "v"), &holder).unwrap());
+    // A key that was deleted once before.
+    state.kv_set(put("hidden", "")).unwrap();
+    state.kv_delete("hidden");
+    state.kv_set(put("hidden", "again")).unwrap();
     let rows = |state: &State| -> Vec<_> { state.kv.list("").cloned().collect() };
     let prefix = Query::Prefix("h".into());
     let before = (rows(&state), state.index_of(&prefix), state.stored_bytes);
@@ -283,6 +287,7 @@ fn a_failed_transaction_leaves_no_trace() {
         op("unlock", "held"),
         op("set", "held"),
         op("delete", "held"),
+        op("delete", "hidden"),
         op("lock", "other"),
         op("delete-tree", ""),
         op("get", "held"),
@@ -339,6 +344,11 @@ fn everything_is_bounded() {
     };
     state.register(node("n1")).unwrap();
     assert_eq!(state.register(node("n2")), full("catalog entries", 5));
+    // The own node needs no room, even after others took what it left.
+    state.deregister("node", "consul", "");
+    state.register(node("n2")).unwrap();
+    state.deregister("node", "", "");
+    create(&mut state, 4, |_| {});
 }
 
 #[test]

@@ -20,6 +20,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+tokio::task_local! {
+    /// Until when the request that needs a connection can wait for it. A client's connector serves all its calls, and
+    /// learns by this which one it is dialling for. A little earlier than the request itself gives up, so that a dial
+    /// that takes too long is reported as what it is: nothing was sent.
+    pub(super) static DIAL_BY: Instant;
+}
+
 /// Makes connections for one client.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Inner>);
@@ -53,14 +60,19 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let inner = self.0.clone();
-        Box::pin(async move { inner.connect(&uri).await })
+        let dial_by = DIAL_BY.try_with(|dial_by| *dial_by).ok();
+        Box::pin(async move { inner.connect(&uri, dial_by).await })
     }
 }
 
 impl Inner {
-    async fn connect(&self, uri: &Uri) -> Result<Stream, Fault> {
+    async fn connect(&self, uri: &Uri, dial_by: Option<Instant>) -> Result<Stream, Fault> {
         let host = uri.host().unwrap_or_default();
-        let tcp = self.dial(host, port(uri)).await?;
+        let until = || {
+            let own = Instant::now() + self.timeout;
+            dial_by.map_or(own, |dial_by| own.min(dial_by))
+        };
+        let tcp = self.dial(host, port(uri), until()).await?;
         if uri.scheme_str() != Some("https") {
             return Ok(Stream::new(tcp));
         }
@@ -74,7 +86,7 @@ impl Inner {
             .trust
             .expected_name(host)
             .map_err(|why| misconfigured(&why))?;
-        match tokio::time::timeout(self.timeout, tls.connect(name, tcp)).await {
+        match timeout_at(until(), tls.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream)),
             Ok(Err(error)) => Err(match Fault::from_io(&error) {
                 fault if fault.is_terminated() => Fault::new(
@@ -91,8 +103,7 @@ impl Inner {
     }
 
     /// Tries the addresses of a name in turn, all under one timeout.
-    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
-        let until = Instant::now() + self.timeout;
+    async fn dial(&self, host: &str, port: u16, until: Instant) -> Result<TcpStream, Fault> {
         let too_long = |_| Fault::new(Kind::ConnectTimeout, "connecting took too long");
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((name, port)))

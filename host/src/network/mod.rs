@@ -32,6 +32,8 @@ pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-to
 const IDLE: Duration = Duration::from_secs(30);
 /// Idle connections kept per origin; more calls than this at once are rare, and cost a connection each.
 const MAX_IDLE: usize = 32;
+/// By how much a dial gives up before its request does.
+const DIAL_MARGIN: Duration = Duration::from_millis(10);
 /// Headers of Consul's answers take under 1 KiB.
 const MAX_HEADERS: usize = 64;
 
@@ -104,6 +106,12 @@ impl Network {
         self.token.is_some()
     }
 
+    /// The token that the host adds, to be kept out of messages.
+    pub(crate) fn token(&self) -> Option<&str> {
+        let (_, token) = self.token.as_ref()?;
+        token.to_str().ok()
+    }
+
     /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more. The
     /// permit is given back when the answer has been read or dropped.
     pub(crate) async fn send(
@@ -149,8 +157,9 @@ impl Network {
             asked.min(deadline)
         };
         let answer_by = until(options.first_byte_timeout);
-        let response = match tokio::time::timeout_at(answer_by, self.client.request(request)).await
-        {
+        let margin = DIAL_MARGIN.min(answer_by.saturating_duration_since(Instant::now()) / 4);
+        let exchange = connector::DIAL_BY.scope(answer_by - margin, self.client.request(request));
+        let response = match tokio::time::timeout_at(answer_by, exchange).await {
             Ok(response) => response.map_err(Fault::from_client)?,
             Err(_) => return Err(Fault::new(Kind::ReadTimeout, "no answer came in time")),
         };

@@ -1,0 +1,394 @@
+//! What only the development agent has: limits, its own life and death, TLS, and the load it
+//! promises to bear.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use consul_session::dev_agent::{DevAgent, Limits};
+use serde_json::json;
+
+use super::server::{RUNTIME, start, until};
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
+
+#[test]
+fn a_full_agent_says_so_and_goes_on() {
+    let (_agent, server) = start(DevAgent::builder().limits(limits(|limits| {
+        limits.sessions = 2;
+        limits.keys = 1;
+        limits.value_bytes = 10;
+        limits.body_bytes = 1_000;
+        limits.waiters = 1;
+    })));
+    let [one, _] = [(), ()].map(|()| server.create(""));
+    let full = "The agent is full: at most 2 sessions";
+    server.put("/v1/session/create", "").is(503, full);
+    server.put("/v1/kv/a", "0123456789").is(200, "true");
+    server
+        .put("/v1/kv/b", "")
+        .is(503, "The agent is full: at most 1 keys");
+    server
+        .put("/v1/kv/a", "0123456789+")
+        .begins(413, "Request body(11 bytes) too large");
+    server
+        .put_chunked("/v1/kv/a", b"0123456789+")
+        .begins(413, "Request body(>10 bytes)");
+    server
+        .put("/v1/session/create", vec![b' '; 1_001])
+        .begins(413, "Request body(1001 bytes)");
+    server
+        .put("/v1/kv/a", vec![b' '; 3_000_000].as_slice())
+        .begins(413, "Request body(3000000");
+
+    let index = server.get("/v1/kv/a").index();
+    let blocked = format!("/v1/kv/a?index={index}&wait=1s");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| server.get(&blocked).status);
+        std::thread::sleep(Duration::from_millis(300));
+        server
+            .get(&blocked)
+            .is(429, "The agent is full: at most 1 blocked queries");
+        assert_eq!(first.join().unwrap(), 200);
+    });
+    server.destroy(&one);
+    server.create("");
+}
+
+#[test]
+fn one_connection_too_many_is_closed() {
+    let (agent, _) = start(DevAgent::builder().limits(limits(|limits| limits.connections = 2)));
+    let address = agent.address().trim_start_matches("http://");
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /v1/status/leader HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).map(|()| answer)
+    };
+    let mut streams = [(), ()].map(|()| TcpStream::connect(address).unwrap());
+    for stream in &mut streams {
+        assert_eq!(&ask(stream).unwrap(), b"HTTP/1.1 200");
+    }
+    assert!(ask(&mut TcpStream::connect(address).unwrap()).is_err());
+    drop(streams);
+    until(Duration::from_secs(5), || {
+        ask(&mut TcpStream::connect(address).unwrap()).is_ok()
+    });
+}
+
+#[test]
+fn an_agent_ends_with_shutdown_or_drop() {
+    for drop_it in [false, true] {
+        let (agent, server) = start(DevAgent::builder());
+        let address = agent.address().trim_start_matches("http://").to_owned();
+        let index = server.get("/v1/session/list").index();
+        let mut blocked = TcpStream::connect(&address).unwrap();
+        let query = format!("GET /v1/session/list?index={index} HTTP/1.1\r\nHost: x\r\n\r\n");
+        blocked.write_all(query.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        if drop_it {
+            drop(agent);
+        } else {
+            RUNTIME.block_on(agent.shutdown());
+        }
+        // The blocked query breaks off, and nobody listens any more.
+        blocked
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let read = blocked.read(&mut [0; 16]);
+        assert!(!matches!(read, Ok(1..)), "{read:?}");
+        until(Duration::from_secs(5), || {
+            TcpStream::connect(&address).is_err()
+        });
+    }
+}
+
+#[test]
+fn the_names_are_the_builder_s() {
+    let builder = DevAgent::builder().node("Some-Node").datacenter("dc7");
+    let (_agent, server) = start(builder.listen("127.0.0.1:0".parse().unwrap()));
+    assert_eq!(server.node(), "Some-Node");
+    server
+        .get("/v1/session/list?dc=dc1")
+        .is(500, "No path to datacenter");
+    assert_eq!(server.get("/v1/session/list?dc=dc7").status, 200);
+    let id = server.create(r#"{"Node":"some-node"}"#);
+    assert_eq!(server.info(&id).unwrap()["Node"], "some-node");
+    let leader = server.get("/v1/status/leader").json();
+    assert!(server.base_url.ends_with(leader.as_str().unwrap()));
+}
+
+#[test]
+fn tls() {
+    let file = std::env::temp_dir().join(format!("dev-agent-ca-{}.pem", std::process::id()));
+    let agent = RUNTIME
+        .block_on(DevAgent::builder().ca_file(&file).start())
+        .unwrap();
+    let pem = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(agent.ca_pem(), Some(pem.as_str()));
+    let address = agent.address().trim_start_matches("https://").to_owned();
+
+    // In the clear: a refusal in plain HTTP.
+    let mut plain = TcpStream::connect(&address).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut refusal = String::new();
+    plain.read_to_string(&mut refusal).unwrap();
+    assert!(
+        refusal.starts_with("HTTP/1.0 400 Bad Request\r\n"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("Client sent an HTTP request to an HTTPS server."));
+
+    // Whoever trusts the authority gets through, by both names; nobody else does.
+    for name in ["127.0.0.1", "localhost"] {
+        let answer = get_over_tls(&address, name, Some(&pem)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    assert!(get_over_tls(&address, "example.com", Some(&pem)).is_err());
+    assert!(get_over_tls(&address, "localhost", None).is_err());
+}
+
+fn get_over_tls(address: &str, name: &str, ca: Option<&str>) -> std::io::Result<String> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
+
+    let mut roots = RootCertStore::empty();
+    if let Some(ca) = ca {
+        roots
+            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+            .unwrap();
+    }
+    let provider = crypto::ring::default_provider().into();
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let session = ClientConnection::new(config.into(), name).unwrap();
+    let mut stream = StreamOwned::new(session, TcpStream::connect(address)?);
+    stream.write_all(b"GET /v1/status/leader HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn without_tls_there_is_no_authority() {
+    let (agent, _) = start(DevAgent::builder());
+    assert_eq!(agent.ca_pem(), None);
+}
+
+/// Resident memory of this process, in kilobytes; it holds agent and clients.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Keep-alive client without a pool, for a thousand of them.
+fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    answer(stream)
+}
+
+fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut expected = usize::MAX;
+    while bytes.len() < expected {
+        let read = stream.read(&mut buffer).unwrap();
+        assert_ne!(read, 0, "closed");
+        bytes.extend_from_slice(&buffer[..read]);
+        if expected == usize::MAX {
+            let text = String::from_utf8_lossy(&bytes).to_lowercase();
+            if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                let mut lines = head.lines();
+                let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+                expected = head.len() + 4 + length.unwrap().parse::<usize>().unwrap();
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Ten thousand sessions with a TTL and a key each, a thousand blocked queries, and requests in
+/// between. The bounds are generous, for the machine may be busy; the numbers are printed.
+#[test]
+fn ten_thousand_sessions_and_a_thousand_blocked_queries() {
+    const SESSIONS: usize = 10_000;
+    const WAITERS: usize = 1_000;
+    let (agent, server) = start(DevAgent::builder());
+    let address = agent.address().trim_start_matches("http://").to_owned();
+    let before = resident();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let body = r#"{"TTL":"1h","LockDelay":0}"#;
+    let create = format!(
+        "PUT /v1/session/create HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let started = Instant::now();
+    let mut ids = Vec::new();
+    for number in 0..SESSIONS {
+        let answer = ask(&mut stream, &create);
+        let id = answer.split('"').nth(3).unwrap().to_owned();
+        let acquire = format!(
+            "PUT /v1/kv/load/{number}?acquire={id} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert!(ask(&mut stream, &acquire).ends_with("true\n"));
+        ids.push(id);
+    }
+    let filled = started.elapsed();
+    let with_sessions = resident();
+
+    // Each waits for its own key.
+    let mut waiters: Vec<TcpStream> = Vec::new();
+    for number in 0..WAITERS {
+        let index = server.get(&format!("/v1/kv/load/{number}")).index();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let query =
+            format!("GET /v1/kv/load/{number}?index={index}&wait=60s HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(query.as_bytes()).unwrap();
+        waiters.push(stream);
+    }
+    let with_waiters = resident();
+
+    // Nobody is disturbed, and a renew costs what it costs.
+    let renew = |stream: &mut TcpStream, id: &str| {
+        let request =
+            format!("PUT /v1/session/renew/{id} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        let started = Instant::now();
+        assert!(ask(stream, &request).starts_with("HTTP/1.1 200"));
+        started.elapsed()
+    };
+    let mut took: Vec<Duration> = ids
+        .iter()
+        .take(5_000)
+        .map(|id| renew(&mut stream, id))
+        .collect();
+    took.sort_unstable();
+    let (median, worst) = (took[took.len() / 2], took[took.len() * 999 / 1000]);
+
+    let started = Instant::now();
+    for id in &ids[..WAITERS] {
+        server.destroy(id);
+    }
+    for stream in &mut waiters {
+        assert!(answer(stream).starts_with("HTTP/1.1 200"));
+    }
+    let woken = started.elapsed();
+    println!(
+        "{SESSIONS} sessions and keys in {filled:?}, {} KiB; {WAITERS} blocked queries, {} KiB; \
+         renew {median:?} median, {worst:?} 99.9 %; {WAITERS} ended and woken in {woken:?}",
+        with_sessions - before,
+        with_waiters.saturating_sub(with_sessions),
+    );
+    assert!(with_sessions - before < 100_000 && with_waiters - before < 200_000);
+    assert!(median < Duration::from_millis(20), "{median:?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+}
+
+/// A thousand watchers of the list of five thousand sessions wake at once, and again and again.
+#[test]
+fn a_thousand_watchers_of_one_long_list() {
+    const SESSIONS: usize = 5_000;
+    const WATCHERS: usize = 1_000;
+    let (agent, server) = start(DevAgent::builder());
+    let address = agent.address().trim_start_matches("http://").to_owned();
+    for _ in 0..SESSIONS {
+        server.create("");
+    }
+    let length = server.get("/v1/session/list").body.len();
+    let mut watchers: Vec<TcpStream> = (0..WATCHERS)
+        .map(|_| TcpStream::connect(&address).unwrap())
+        .collect();
+    let before = resident();
+    for round in 0..2 {
+        let index = server.get("/v1/session/list").index();
+        let query =
+            format!("GET /v1/session/list?index={index}&wait=60s HTTP/1.1\r\nHost: x\r\n\r\n");
+        for stream in &mut watchers {
+            stream.write_all(query.as_bytes()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let started = Instant::now();
+        server.create("");
+        let created = started.elapsed();
+        for stream in &mut watchers {
+            assert!(answer(stream).len() > length);
+        }
+        let grown = resident().saturating_sub(before);
+        println!("round {round}: the write took {created:?}, memory grew by {grown} KiB");
+        assert!(grown < 300_000, "{grown} KiB");
+        assert!(created < Duration::from_secs(2), "{created:?}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_gives_up_its_place() {
+    let (agent, server) = start(DevAgent::builder().limits(limits(|limits| limits.waiters = 1)));
+    let address = agent.address().trim_start_matches("http://").to_owned();
+    let index = server.get("/v1/session/list").index();
+    let blocked = format!("/v1/session/list?index={index}&wait=1s");
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let query =
+            format!("GET /v1/session/list?index={index}&wait=600s HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(query.as_bytes()).unwrap();
+        // Or this one would take the only place.
+        std::thread::sleep(Duration::from_millis(500));
+        server.get(&blocked).begins(429, "The agent is full");
+        drop(stream);
+        until(Duration::from_secs(5), || {
+            server.get(&blocked).status == 200
+        });
+    }
+}
+
+#[test]
+fn every_index_is_seen_by_a_watcher_of_a_busy_prefix() {
+    const WRITERS: usize = 4;
+    const WRITES: usize = 100;
+    let (_agent, server) = start(DevAgent::builder());
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (server, done) = (&server, &done);
+            scope.spawn(move || {
+                for number in 0..WRITES {
+                    server.put(&format!("/v1/kv/busy/{writer}"), number.to_string());
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        // A lost wake-up would leave this one blocked at the end, with an old value.
+        let mut index = 0;
+        loop {
+            let finished = done.load(Ordering::SeqCst) == WRITERS;
+            let answer = server.get(&format!("/v1/kv/busy/?recurse&index={index}&wait=2s"));
+            if answer.status == 404 {
+                continue;
+            }
+            assert!(answer.index() >= index);
+            index = answer.index();
+            if finished {
+                let rows = answer.json();
+                let last = json!("OTk=");
+                assert!(
+                    rows.as_array()
+                        .unwrap()
+                        .iter()
+                        .all(|row| row["Value"] == last)
+                );
+                break;
+            }
+        }
+    });
+}

@@ -1,0 +1,150 @@
+//! Blocking queries: what they wait for, how long, and what wakes them.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::server::{Answer, NOBODY, Server, everywhere, timed};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Blocks on `path` at its present index, does something after a while, and tells how long the
+/// query blocked after that.
+fn blocked(server: &Server, path: &str, change: impl FnOnce()) -> (Duration, Answer) {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let index = server.get(path).index();
+    let waiting = format!("{path}{mark}index={index}&wait=4s");
+    thread::scope(|scope| {
+        let query = scope.spawn(|| timed(|| server.get(&waiting)));
+        let pause = Duration::from_millis(300);
+        thread::sleep(pause);
+        change();
+        let (took, answer) = query.join().unwrap();
+        (took.saturating_sub(pause), answer)
+    })
+}
+
+#[track_caller]
+fn wakes(server: &Server, path: &str, change: impl FnOnce()) -> Answer {
+    let (took, answer) = blocked(server, path, change);
+    assert!(took < SECOND, "{} {path}: {took:?}", server.name);
+    answer
+}
+
+#[track_caller]
+fn sleeps_on(server: &Server, path: &str, change: impl FnOnce()) {
+    let (took, _) = blocked(server, path, change);
+    assert!(took > 3 * SECOND, "{} {path}: {took:?}", server.name);
+}
+
+#[test]
+fn sessions_wake() {
+    everywhere(|server| {
+        let id = server.create("");
+        let gone = wakes(server, &format!("/v1/session/info/{id}"), || {
+            server.destroy(&id)
+        });
+        gone.is(200, "[]");
+        let mut made = String::new();
+        let list = wakes(server, "/v1/session/list", || made = server.create(""));
+        assert!(list.body.contains(&made));
+        let node = format!("/v1/session/node/{}", server.node());
+        wakes(server, &node, || server.destroy(&made));
+    });
+}
+
+#[test]
+fn keys_wake() {
+    everywhere(|server| {
+        let prefix = server.prefix("wake");
+        let path = format!("/v1/kv/{prefix}k");
+        let id = server.create(r#"{"LockDelay":0}"#);
+        server.put(&path, "1").is(200, "true");
+        let put = |query: &str, body: &str| {
+            server.put(&format!("{path}{query}"), body).is(200, "true");
+        };
+        wakes(server, &path, || put("", "2"));
+        wakes(server, &path, || put(&format!("?acquire={id}"), "2"));
+        wakes(server, &path, || put(&format!("?release={id}"), "2"));
+        wakes(server, &format!("/v1/kv/{prefix}?recurse"), || put("", "3"));
+        wakes(server, &format!("/v1/kv/{prefix}?keys"), || put("", "4"));
+        put(&format!("?acquire={id}"), "4");
+        let freed = wakes(server, &path, || server.destroy(&id));
+        assert_eq!(freed.json()[0].get("Session"), None);
+        let gone = wakes(server, &path, || {
+            server.delete(&path).is(200, "true");
+        });
+        gone.is(404, "");
+        // A missing key: its creation.
+        let made = wakes(server, &format!("{path}?raw"), || put("", "5"));
+        made.is(200, "5");
+        wakes(server, &format!("/v1/kv/{prefix}?recurse"), || {
+            server.delete(&format!("/v1/kv/{prefix}?recurse"));
+        });
+        // A transaction.
+        wakes(server, &path, || {
+            let op = json!([{"KV": {"Verb": "set", "Key": format!("{prefix}k"), "Value": "eA=="}}]);
+            assert_eq!(server.put("/v1/txn", op.to_string()).status, 200);
+        });
+    });
+}
+
+#[test]
+fn what_changes_nothing_wakes_nobody() {
+    everywhere(|server| {
+        let prefix = server.prefix("quiet");
+        let path = format!("/v1/kv/{prefix}k");
+        server.put(&path, "1").is(200, "true");
+        sleeps_on(server, &path, || {
+            server.put(&path, "1").is(200, "true");
+            server.put(&format!("{path}?cas=1"), "2").is(200, "false");
+            server.put(&format!("{path}2"), "1").is(200, "true");
+        });
+        let id = server.create(r#"{"TTL":"10s"}"#);
+        sleeps_on(server, &format!("/v1/session/info/{id}"), || {
+            server.put(&format!("/v1/session/renew/{id}"), "");
+        });
+        server.destroy(&id);
+    });
+}
+
+#[test]
+fn the_wait_and_a_sixteenth() {
+    everywhere(|server| {
+        let path = format!("/v1/kv/{}k", server.prefix("wait"));
+        server.put(&path, "1").is(200, "true");
+        let index = server.get(&path).index();
+        let (took, answer) = timed(|| server.get(&format!("{path}?index={index}&wait=2s")));
+        assert!(
+            (2 * SECOND..2 * SECOND + SECOND / 2).contains(&took),
+            "{took:?}"
+        );
+        assert_eq!(answer.index(), index);
+        for at_once in [
+            format!("index={}&wait=5s", index - 1),
+            "index=0&wait=5s".to_owned(),
+            "wait=5s".to_owned(),
+        ] {
+            let (took, _) = timed(|| server.get(&format!("{path}?{at_once}")));
+            assert!(took < SECOND, "{at_once}: {took:?}");
+        }
+        // An index from the future waits like any other.
+        let (took, _) = timed(|| server.get(&format!("{path}?index={}&wait=1s", index + 1000)));
+        assert!(took >= SECOND);
+    });
+}
+
+#[test]
+fn an_unknown_session_answers_the_table_s_index() {
+    everywhere(|server| {
+        let path = format!("/v1/session/info/{NOBODY}");
+        let before = server.get(&path).index();
+        let id = server.create("");
+        let (took, answer) = timed(|| server.get(&format!("{path}?index={before}&wait=5s")));
+        assert!(took < SECOND);
+        assert_eq!(answer.json(), Value::Array(vec![]));
+        assert!(answer.index() > before);
+        server.destroy(&id);
+    });
+}

@@ -1,0 +1,298 @@
+//! Nodes and checks, and what becomes of the sessions bound to them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::server::{Server, everywhere, until};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn register(server: &Server, body: Value) {
+    server
+        .put("/v1/catalog/register", body.to_string())
+        .is(200, "true");
+}
+
+fn deregister(server: &Server, body: Value) {
+    server
+        .put("/v1/catalog/deregister", body.to_string())
+        .is(200, "true");
+}
+
+#[test]
+fn a_second_node() {
+    everywhere(|server| {
+        register(
+            server,
+            json!({"Node": "n2", "Address": "10.0.0.2", "Check":
+            {"CheckID": "c1", "Name": "c one", "Status": "passing"}}),
+        );
+        let node = server.get("/v1/catalog/node/N2").json();
+        assert_eq!(node["Services"], json!({}));
+        assert_eq!(
+            (&node["Node"]["Node"], &node["Node"]["Meta"]),
+            (&json!("n2"), &Value::Null)
+        );
+        let nodes = server.get("/v1/catalog/nodes").json();
+        assert!(nodes.as_array().unwrap().contains(&node["Node"]));
+
+        // It has no serfHealth, so a default session cannot be bound to it.
+        let create = |body: Value| server.put("/v1/session/create", body.to_string());
+        create(json!({"Node": "n2"})).is(500, "Missing check 'serfHealth' registration");
+        let one = server.create(&json!({"Node": "n2", "NodeChecks": ["c1"]}).to_string());
+        let three = server.create(&json!({"Node": "n2", "NodeChecks": ["C1"]}).to_string());
+        let two = server.create(&json!({"Node": "N2", "NodeChecks": []}).to_string());
+        let sessions = server.get("/v1/session/node/n2").json();
+        assert_eq!(sessions.as_array().unwrap().len(), 3);
+
+        let critical = json!({"Node": "n2", "Address": "10.0.0.2", "Check":
+            {"CheckID": "c1", "Name": "c one", "Status": "critical"}});
+        register(server, critical);
+        assert_eq!(server.info(&one), None, "its check is critical");
+        assert_eq!(server.info(&three), None, "in any case");
+        assert!(server.info(&two).is_some(), "it has none");
+        create(json!({"Node": "n2", "NodeChecks": ["c1"]}))
+            .is(500, "Check 'c1' is in critical state");
+        deregister(server, json!({"Node": "n2"}));
+        assert_eq!(server.info(&two), None, "its node is gone");
+        server.get("/v1/catalog/node/n2").is(200, "null");
+        create(json!({"Node": "n2", "NodeChecks": []})).is(500, "Missing node registration");
+    });
+}
+
+#[test]
+fn services_and_their_checks() {
+    everywhere(|server| {
+        register(
+            server,
+            json!({"Node": "n3", "Address": "10.0.0.3",
+            "Service": {"Service": "web", "Port": 80},
+            "Checks": [{"Name": "foo"}, {"CheckID": "sc", "ServiceID": "web", "Status": "passing"}]}),
+        );
+        let mut checks = server.get("/v1/health/node/n3").json();
+        for check in checks.as_array_mut().unwrap() {
+            assert!(check["CreateIndex"].take().as_u64().unwrap() > 0);
+            assert!(check["ModifyIndex"].take().as_u64().unwrap() > 0);
+        }
+        let check = |id: &str, name: &str, status: &str, service: &str| {
+            json!({
+                "Node": "n3", "CheckID": id, "Name": name, "Status": status, "Notes": "",
+                "Output": "", "ServiceID": service, "ServiceName": service, "ServiceTags": [],
+                "Type": "", "Definition": {}, "CreateIndex": null, "ModifyIndex": null,
+            })
+        };
+        assert_eq!(
+            checks,
+            json!([
+                check("foo", "foo", "critical", ""),
+                check("sc", "", "passing", "web")
+            ])
+        );
+        let service = &server.get("/v1/catalog/node/n3").json()["Services"]["web"];
+        assert_eq!(
+            (&service["ID"], &service["Port"]),
+            (&json!("web"), &json!(80))
+        );
+
+        let by_check = server.create(&json!({"Node": "n3", "NodeChecks": ["sc"]}).to_string());
+        let by_service = server.create(
+            &json!({"Node": "n3", "NodeChecks": [], "ServiceChecks": [{"ID": "sc"}]}).to_string(),
+        );
+        deregister(server, json!({"Node": "n3", "CheckID": "sc"}));
+        assert_eq!(
+            (server.info(&by_check), server.info(&by_service)),
+            (None, None)
+        );
+
+        let again = json!({"Node": "n3", "Address": "10.0.0.3",
+            "Check": {"CheckID": "sc", "ServiceID": "web", "Status": "passing"}});
+        register(server, again);
+        let id = server.create(&json!({"Node": "n3", "NodeChecks": ["sc"]}).to_string());
+        deregister(server, json!({"Node": "n3", "ServiceID": "web"}));
+        assert_eq!(server.info(&id), None, "the service took its check along");
+        deregister(server, json!({"Node": "n3"}));
+    });
+}
+
+#[test]
+fn a_lock_falls_with_the_check() {
+    everywhere(|server| {
+        let key = server.prefix("check") + "k";
+        let status = |status: &str| {
+            register(
+                server,
+                json!({"Node": "n4", "Address": "10.0.0.4",
+            "Check": {"CheckID": "c", "Status": status}}),
+            )
+        };
+        status("passing");
+        let body = json!({"Node": "n4", "NodeChecks": ["c"], "LockDelay": "1s"});
+        let id = server.create(&body.to_string());
+        server
+            .put(&format!("/v1/kv/{key}?acquire={id}"), "")
+            .is(200, "true");
+        status("warning");
+        assert_eq!(
+            server.key(&key)["Session"],
+            json!(id),
+            "a warning is no failure"
+        );
+        status("critical");
+        assert_eq!(server.key(&key).get("Session"), None);
+        let next = server.create("");
+        server
+            .put(&format!("/v1/kv/{key}?acquire={next}"), "")
+            .is(200, "false");
+        server.destroy(&next);
+        deregister(server, json!({"Node": "n4"}));
+    });
+}
+
+#[test]
+fn bad_registrations() {
+    everywhere(|server| {
+        let register = |body: &str| server.put("/v1/catalog/register", body);
+        register(r#"{"Node":"n5"}"#).is(500, "Must provide address if SkipNodeUpdate is not set");
+        register(r#"{"Address":"1.1.1.1"}"#).is(500, "Must provide node");
+        register(r#"{"bogus":1}"#).is(400, "Request decode failed: json: unknown field \"bogus\"");
+        register("{").is(400, "Request decode failed: unexpected EOF");
+        register("").is(400, "Request decode failed: EOF");
+        let orphan =
+            r#"{"Node":"n5","Address":"1.1.1.1","Check":{"CheckID":"c","ServiceID":"nope"}}"#;
+        register(orphan).is(
+            500,
+            "failed inserting check: Missing service registration on node \"n5\"",
+        );
+        server.get("/v1/catalog/node/n5").is(200, "null");
+        server
+            .put("/v1/catalog/deregister", "{}")
+            .is(500, "Must provide node");
+        deregister(server, json!({"Node": "nobody"}));
+        for (path, text) in [
+            ("/v1/catalog/node/", "Missing node name"),
+            ("/v1/health/node/", "Missing node name"),
+            ("/v1/health/state/", "Missing check state"),
+        ] {
+            server.get(path).is(400, text);
+        }
+        server.get("/v1/health/node/nobody").is(200, "[]");
+        server.get("/v1/health/state/bogus").is(200, "[]");
+    });
+}
+
+#[test]
+fn the_agent_s_own_checks() {
+    everywhere(|server| {
+        let register = |body: Value| server.put("/v1/agent/check/register", body.to_string());
+        register(json!({"ID": "x"})).is(400, "Missing check name");
+        register(json!({"Name": "x"})).is(400, "Invalid check: TTL must be > 0 for TTL checks");
+        register(json!({"Name": "x", "TTL": "3s", "Status": "bogus"})).is(400, "Bad check status");
+        register(json!({"Name": "x", "TTL": "zz"}))
+            .is(400, "Request decode failed: time: invalid duration \"zz\"");
+        register(json!({"Name": "x", "TTL": "1s", "ServiceID": "nope"}))
+            .is(500, "ServiceID \"nope\" does not exist");
+        server
+            .put("/v1/agent/check/pass/none", "")
+            .is(500, "CheckID \"none\" does not have associated TTL");
+        server
+            .put("/v1/agent/check/deregister/none", "")
+            .is(200, "");
+
+        register(json!({"Name": "own", "TTL": "1h", "Notes": "n"})).is(200, "");
+        let own = || server.get("/v1/agent/checks").json()["own"].clone();
+        assert_eq!(
+            (&own()["Status"], &own()["Type"]),
+            (&json!("critical"), &json!("ttl"))
+        );
+        server
+            .put("/v1/agent/check/pass/own?note=hello", "")
+            .is(200, "");
+        assert_eq!(
+            (&own()["Status"], &own()["Output"]),
+            (&json!("passing"), &json!("hello"))
+        );
+
+        // The catalog follows, in a real agent a moment later.
+        let node = server.node();
+        let status = |status: &str| {
+            let checks = server.get(&format!("/v1/health/node/{node}")).json();
+            let mut checks = checks.as_array().unwrap().iter();
+            checks.any(|check| check["CheckID"] == "own" && check["Status"] == status)
+        };
+        until(SOON, || status("passing"));
+        let id = server.create(r#"{"NodeChecks":["serfHealth","own"]}"#);
+        server.put("/v1/agent/check/warn/own", "").is(200, "");
+        until(SOON, || status("warning"));
+        assert!(server.info(&id).is_some());
+        server.put("/v1/agent/check/fail/own", "").is(200, "");
+        until(SOON, || server.info(&id).is_none());
+
+        server.put("/v1/agent/check/pass/own", "").is(200, "");
+        until(SOON, || status("passing"));
+        let id = server.create(r#"{"NodeChecks":["own"]}"#);
+        server.put("/v1/agent/check/deregister/own", "").is(200, "");
+        until(SOON, || server.info(&id).is_none());
+    });
+}
+
+#[test]
+fn a_ttl_check_runs_out() {
+    everywhere(|server| {
+        let body = r#"{"Name":"brief","TTL":"2s","Status":"passing"}"#;
+        server.put("/v1/agent/check/register", body).is(200, "");
+        let mut id = String::new();
+        let create = || server.put("/v1/session/create", r#"{"NodeChecks":["brief"]}"#);
+        until(SOON, || create().status == 200);
+        id.clone_from(&create().json()["ID"].as_str().unwrap().to_owned());
+        server
+            .put("/v1/agent/check/pass/brief?note=last", "")
+            .is(200, "");
+        let took = until(SOON, || server.info(&id).is_none());
+        assert!(took > Duration::from_millis(1_700), "{took:?}");
+        let check = server.get("/v1/agent/checks").json()["brief"].clone();
+        let output = "TTL expired (last output before timeout follows): last";
+        assert_eq!(
+            (&check["Status"], &check["Output"]),
+            (&json!("critical"), &json!(output))
+        );
+        server
+            .put("/v1/agent/check/deregister/brief", "")
+            .is(200, "");
+    });
+}
+
+#[test]
+fn a_service_with_checks() {
+    everywhere(|server| {
+        let register = |body: Value| server.put("/v1/agent/service/register", body.to_string());
+        register(json!({"Port": 80})).is(400, "Missing service name");
+        register(json!({"Name": "web", "Port": 80, "Check": {"TTL": "1h"}})).is(200, "");
+        register(json!({"ID": "web2", "Name": "web", "Checks": [
+            {"TTL": "1h", "Status": "passing"}, {"Name": "zz", "CheckID": "cc", "TTL": "1h"}]}))
+        .is(200, "");
+        let services = server.get("/v1/agent/services").json();
+        assert_eq!(services["web2"]["Service"], "web");
+        assert_eq!(services["web"]["Port"], 80);
+        let checks = server.get("/v1/agent/checks").json();
+        let ids: Vec<_> = checks.as_object().unwrap().keys().collect();
+        assert_eq!(ids, ["cc", "service:web", "service:web2:1"]);
+        assert_eq!(checks["service:web"]["Name"], "Service 'web' check");
+        assert_eq!(checks["service:web2:1"]["Status"], "passing");
+        assert_eq!(checks["cc"]["ServiceID"], "web2");
+
+        let bound = r#"{"NodeChecks":[],"ServiceChecks":[{"ID":"service:web2:1"}]}"#;
+        until(SOON, || {
+            server.put("/v1/session/create", bound).status == 200
+        });
+        let id = server.create(bound);
+        server
+            .put("/v1/agent/service/deregister/web2", "")
+            .is(200, "");
+        until(SOON, || server.info(&id).is_none());
+        server
+            .put("/v1/agent/service/deregister/web", "")
+            .is(200, "");
+        assert_eq!(server.get("/v1/agent/checks").json(), json!({}));
+    });
+}

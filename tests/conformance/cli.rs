@@ -1,0 +1,225 @@
+//! The real `consul` program as a client.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use consul_session::dev_agent::DevAgent;
+use consul_session_tests::consul;
+use serde_json::json;
+
+use super::server::{RUNTIME, Server, everywhere, until};
+
+fn command(server: &Server, args: &[&str]) -> Option<Command> {
+    let mut command = Command::new(consul::program().ok()?);
+    command
+        .args(args)
+        .env("CONSUL_HTTP_ADDR", &server.base_url)
+        .env_remove("CONSUL_HTTP_TOKEN")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Some(command)
+}
+
+/// Runs the program and checks how it ends; `None` without the program.
+#[track_caller]
+fn run(server: &Server, args: &[&str], succeeds: bool) -> Option<String> {
+    let output = command(server, args)?.output().unwrap();
+    assert_eq!(
+        output.status.success(),
+        succeeds,
+        "{} {args:?} {output:?}",
+        server.name
+    );
+    let Output { stdout, stderr, .. } = output;
+    let text = [stdout, stderr].concat();
+    Some(String::from_utf8(text).unwrap().trim().to_owned())
+}
+
+#[test]
+fn kv() {
+    everywhere(|server| {
+        let key = server.prefix("cli-kv") + "k";
+        let says = |args: &[&str], succeeds, text: &str| {
+            if let Some(said) = run(server, args, succeeds) {
+                assert!(said.starts_with(text), "{} {args:?}: {said}", server.name);
+            }
+        };
+        let written = format!("Success! Data written to: {key}");
+        says(&["kv", "put", &key, "one"], true, &written);
+        says(&["kv", "get", &key], true, "one");
+        says(&["kv", "get", "-detailed", &key], true, "CreateIndex");
+        says(&["kv", "get", "-keys", &key], true, &key);
+        says(
+            &["kv", "get", "-recurse", &key],
+            true,
+            &format!("{key}:one"),
+        );
+        let stale = "Error! Did not write to ";
+        says(
+            &["kv", "put", "-cas", "-modify-index=1", &key, "two"],
+            false,
+            stale,
+        );
+        let index = server.key(&key)["ModifyIndex"].to_string();
+        let index = format!("-modify-index={index}");
+        says(&["kv", "put", "-cas", &index, &key, "two"], true, &written);
+        let id = server.create(r#"{"LockDelay":0}"#);
+        let session = format!("-session={id}");
+        let locked = format!("Success! Lock acquired on: {key}");
+        says(
+            &["kv", "put", "-acquire", &session, &key, "three"],
+            true,
+            &locked,
+        );
+        let unlocked = format!("Success! Lock released on: {key}");
+        says(
+            &["kv", "put", "-release", &session, &key, "four"],
+            true,
+            &unlocked,
+        );
+        says(&["kv", "get", &key], true, "four");
+        says(
+            &["kv", "delete", "-cas", "-modify-index=1", &key],
+            false,
+            "Error! Did not delete key",
+        );
+        says(
+            &["kv", "delete", &key],
+            true,
+            &format!("Success! Deleted key: {key}"),
+        );
+        says(
+            &["kv", "get", &key],
+            false,
+            &format!("Error! No key exists at: {key}"),
+        );
+        server.destroy(&id);
+    });
+}
+
+#[test]
+fn over_tls_and_with_a_token() {
+    let file = std::env::temp_dir().join(format!("dev-agent-cli-{}.pem", std::process::id()));
+    let builder = DevAgent::builder().ca_file(&file).acl_token("secret");
+    let agent = RUNTIME.block_on(builder.start()).unwrap();
+    let server = Server::at(agent.address(), "development agent");
+    let put = |token: &str, ca: bool| {
+        let mut command = command(&server, &["kv", "put", "k", "v"])?;
+        command.env("CONSUL_HTTP_TOKEN", token);
+        if ca {
+            command.env("CONSUL_CACERT", &file);
+        }
+        let output = command.output().unwrap();
+        Some((
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ))
+    };
+    if let Some((done, said)) = put("secret", true) {
+        assert!(done, "{said}");
+        let (done, said) = put("", true).unwrap();
+        assert!(!done && said.contains("403 (Permission denied)"), "{said}");
+        let (done, said) = put("other", true).unwrap();
+        assert!(!done && said.contains("403 (ACL not found)"), "{said}");
+        let (done, said) = put("secret", false).unwrap();
+        assert!(!done && said.contains("unknown authority"), "{said}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn lock() {
+    everywhere(|server| {
+        let prefix = server.prefix("cli-lock");
+        let prefix = prefix.trim_end_matches('/');
+        let held = run(server, &["lock", prefix, "echo $CONSUL_LOCK_HELD"], true);
+        assert!(held.is_none_or(|said| said.starts_with("true")));
+        assert_eq!(
+            server.key(&format!("{prefix}/.lock")),
+            json!(null),
+            "cleaned up"
+        );
+        assert!(
+            !server
+                .get("/v1/session/list")
+                .body
+                .contains("Consul API Lock")
+        );
+
+        // While one holds it, another waits in vain, and then gets it.
+        let Some(mut first) = command(server, &["lock", prefix, "sleep 3"]) else {
+            return;
+        };
+        let mut first = first.spawn().unwrap();
+        let lock = format!("{prefix}/.lock");
+        until(Duration::from_secs(5), || {
+            server.key(&lock).get("Session").is_some()
+        });
+        assert_eq!(
+            server.key(&lock)["Flags"],
+            json!(3_304_740_253_564_472_344_u64)
+        );
+        let said = run(
+            server,
+            &["lock", "-timeout=1s", prefix, "echo never"],
+            false,
+        );
+        assert!(!said.unwrap().contains("never"));
+        let said = run(server, &["lock", prefix, "echo at last"], true);
+        assert!(said.unwrap().starts_with("at last"));
+        assert!(first.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn a_semaphore_of_two() {
+    everywhere(|server| {
+        let prefix = server.prefix("cli-semaphore");
+        let prefix = prefix.trim_end_matches('/');
+        let hold = |child: &str| command(server, &["lock", "-n=2", prefix, child]);
+        let Some(mut one) = hold("sleep 3") else {
+            return;
+        };
+        let mut one = one.spawn().unwrap();
+        let mut two = hold("sleep 3").unwrap().spawn().unwrap();
+        let lock = format!("/v1/kv/{prefix}/.lock?raw");
+        let holders = || {
+            let value: Option<serde_json::Value> =
+                serde_json::from_str(&server.get(&lock).body).ok();
+            value.map_or(0, |value| value["Holders"].as_object().unwrap().len())
+        };
+        until(Duration::from_secs(5), || holders() == 2);
+        let said = run(
+            server,
+            &["lock", "-n=2", "-timeout=1s", prefix, "echo never"],
+            false,
+        );
+        assert!(!said.unwrap().contains("never"));
+        let said = run(server, &["lock", "-n=2", prefix, "echo at last"], true);
+        assert!(said.unwrap().starts_with("at last"));
+        assert!(one.wait().unwrap().success() && two.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn losing_the_lock() {
+    everywhere(|server| {
+        let prefix = server.prefix("cli-lost");
+        let prefix = prefix.trim_end_matches('/');
+        let Some(mut command) = command(server, &["lock", prefix, "sleep 30"]) else {
+            return;
+        };
+        let child = command.spawn().unwrap();
+        let lock = format!("{prefix}/.lock");
+        until(Duration::from_secs(5), || {
+            server.key(&lock).get("Session").is_some()
+        });
+        let id = server.key(&lock)["Session"].as_str().unwrap().to_owned();
+        server.destroy(&id);
+        // It notices through its blocking query, long before the child would end.
+        let started = std::time::Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(15), "{output:?}");
+    });
+}

@@ -1,0 +1,21 @@
+//! What a Consul must do, the development agent and the real one alike.
+//!
+//! The expectations were recorded from Consul 1.8.7. The tests know the servers only by their
+//! address.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(unreachable_pub, reason = "the modules of one program")]
+
+mod acl;
+mod agent_only;
+mod blocking;
+mod catalog;
+mod cli;
+mod differential;
+mod kv;
+mod odd_requests;
+mod protocol;
+mod server;
+mod sessions;
+mod through_component;
+mod timing;
+mod txn;

@@ -1,0 +1,288 @@
+//! Access control: a denial is a denial and never "not there", it says what to do, and no token is ever shown.
+
+use consul_session_tests::bad_server::Server;
+use consul_session_tests::consul::{self, AclAgent};
+use consul_session_tests::program::{Program, Run, apply};
+use serde_json::{Value, json};
+use std::fs;
+use tempfile::TempDir;
+
+const UNKNOWN_TOKEN: &str = "9e9cdd3b-ea5b-4c5e-8d7e-5a1ed55a9b7f";
+const UNKNOWN_ID: &str = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
+
+/// Runs an action in the name of a token, which must not show up.
+fn apply_with(acl: &AclAgent, token: &str, mut parameters: Value) -> Run {
+    parameters["token"] = token.into();
+    let run = apply(&acl.agent.http, parameters);
+    run.never_says(token);
+    run
+}
+
+#[test]
+fn a_token_with_the_rights_does_everything() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    for (name, token) in [
+        ("acl-management", &acl.management),
+        ("acl-writer", &acl.writer),
+    ] {
+        let run = |parameters| apply_with(acl, token, parameters).success();
+        let made = run(json!({"name": name, "ttl": 30}));
+        assert_eq!(made["changed"], true);
+        assert_eq!(run(json!({"name": name}))["changed"], false);
+        assert_eq!(run(json!({"state": "renew", "name": name}))["ttl"], 30);
+        assert_eq!(
+            run(json!({"state": "info", "name": name}))["session_id"],
+            made["session_id"]
+        );
+        assert_eq!(
+            run(json!({"state": "absent", "name": name}))["session_ids"],
+            json!([made["session_id"]])
+        );
+        assert_eq!(acl.agent.api.named(name), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn a_token_that_may_only_read() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    let id = acl
+        .agent
+        .api
+        .create(&json!({"Name": "acl-reader", "TTL": "30s"}));
+    let run = |parameters| apply_with(acl, &acl.reader, parameters);
+    let found = run(json!({"state": "info", "name": "acl-reader"})).success();
+    assert_eq!(found["session_id"], json!(id));
+    assert_eq!(
+        run(json!({"name": "acl-reader"})).success()["changed"],
+        false
+    );
+    for parameters in [
+        json!({"name": "acl-reader-new"}),
+        json!({}),
+        json!({"name": "acl-reader", "ttl": 60, "recreate": true}),
+        json!({"state": "absent", "name": "acl-reader"}),
+        json!({"state": "absent", "id": id}),
+        json!({"state": "renew", "name": "acl-reader"}),
+        json!({"state": "renew", "id": id}),
+    ] {
+        let failure = run(parameters.clone()).failure("denied");
+        failure.says(&["Permission denied", "session:write"]);
+        assert_eq!(failure.get("status"), 403, "{parameters}");
+        assert_eq!(failure.get("maybe_applied"), false, "{parameters}");
+    }
+    assert!(acl.agent.api.session(&id).is_some());
+    assert_eq!(acl.agent.api.named("acl-reader-new"), Vec::<Value>::new());
+}
+
+/// To whom nothing is shown, everything looks gone. Only a write tells.
+#[test]
+fn without_rights_nothing_is_shown_and_nothing_is_done() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    let id = acl
+        .agent
+        .api
+        .create(&json!({"Name": "acl-hidden", "TTL": "30s"}));
+    let missing = |parameters: &Value| apply(&acl.agent.http, parameters.clone());
+    let powerless = |parameters: &Value| apply_with(acl, &acl.powerless, parameters.clone());
+    for run in [&missing as &dyn Fn(&Value) -> Run, &powerless] {
+        for parameters in [
+            json!({"state": "list"}),
+            json!({"state": "info", "id": id}),
+            json!({"state": "info", "name": "acl-hidden"}),
+            json!({"state": "node", "node": consul::NODE}),
+        ] {
+            let result = run(&parameters).success();
+            assert_eq!(
+                (&result["changed"], &result["sessions"]),
+                (&json!(false), &json!([])),
+                "{parameters}"
+            );
+        }
+        for parameters in [
+            json!({"state": "absent", "id": id}),
+            json!({"state": "renew", "id": id}),
+            json!({"name": "acl-hidden"}),
+            json!({}),
+        ] {
+            let failure = run(&parameters).failure("denied");
+            failure.says(&["Permission denied", "session:write"]);
+            assert_eq!(failure.get("status"), 403, "{parameters}");
+        }
+        run(&json!({"state": "renew", "name": "acl-hidden"}))
+            .failure("not-found")
+            .says(&["may not read"]);
+        // Consul lets anybody destroy what does not exist.
+        let gone = run(&json!({"state": "absent", "id": UNKNOWN_ID})).success();
+        assert_eq!(gone["changed"], false);
+    }
+    missing(&json!({})).failure("denied").says(&["set one"]);
+    assert_eq!(acl.agent.api.named("acl-hidden").len(), 1);
+}
+
+#[test]
+fn a_token_that_consul_does_not_know() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    for parameters in [
+        json!({"state": "list"}),
+        json!({"state": "info", "id": UNKNOWN_ID}),
+        json!({"name": "acl-unknown"}),
+        json!({"state": "absent", "name": "acl-unknown"}),
+        json!({"state": "renew", "id": UNKNOWN_ID}),
+    ] {
+        let failure = apply_with(acl, UNKNOWN_TOKEN, parameters).failure("denied");
+        failure.says(&["ACL not found", "does not know this token"]);
+    }
+}
+
+#[test]
+fn tokens_come_from_everywhere_and_show_nowhere() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    // Editors end a file with a line end.
+    let good = file("good", format!("{}\n", acl.management));
+    let bad = file("bad", UNKNOWN_TOKEN.to_owned());
+    let list = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let url = format!("url={}", acl.agent.http);
+        let arguments = [arguments, &["apply", "state=list", &url]].concat();
+        let program = Program::new(arguments);
+        let run = variables
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
+            .run();
+        run.never_says(&acl.management);
+        run.never_says(UNKNOWN_TOKEN);
+        run
+    };
+    let management = acl.management.as_str();
+    list(&[], &[("CONSUL_HTTP_TOKEN", management)]).success();
+    list(&[], &[("CONSUL_HTTP_TOKEN_FILE", &good)]).success();
+    // Consul's own tools let the file win.
+    list(
+        &[],
+        &[
+            ("CONSUL_HTTP_TOKEN_FILE", &good),
+            ("CONSUL_HTTP_TOKEN", UNKNOWN_TOKEN),
+        ],
+    )
+    .success();
+    list(
+        &["--token-file", &good],
+        &[
+            ("CONSUL_HTTP_TOKEN_FILE", &bad),
+            ("CONSUL_HTTP_TOKEN", UNKNOWN_TOKEN),
+        ],
+    )
+    .success();
+    // So the above did use a token: with the other one it is refused.
+    list(&[], &[("CONSUL_HTTP_TOKEN", UNKNOWN_TOKEN)]).failure("denied");
+    list(
+        &[],
+        &[
+            ("CONSUL_HTTP_TOKEN_FILE", &bad),
+            ("CONSUL_HTTP_TOKEN", management),
+        ],
+    )
+    .failure("denied");
+    list(
+        &["--token-file", &bad],
+        &[("CONSUL_HTTP_TOKEN", management)],
+    )
+    .failure("denied");
+    list(&["--token-file", "/nowhere/token"], &[])
+        .failure("invalid")
+        .says(&["/nowhere/token"]);
+    list(&[], &[("CONSUL_HTTP_TOKEN_FILE", "/nowhere/token")])
+        .failure("invalid")
+        .says(&["/nowhere/token"]);
+
+    // A token that cannot be a header is refused without being repeated.
+    for broken in [
+        format!("{management}\n"),
+        format!("{management}\r\nX: y"),
+        format!("{management}ü"),
+    ] {
+        let run = apply(&acl.agent.http, json!({"state": "list", "token": broken}));
+        assert_eq!(run.failure("invalid").get("parameter"), "token");
+        run.never_says(management);
+    }
+}
+
+/// Newer versions of Consul say that they left something out.
+#[test]
+fn a_filtered_list_is_never_taken_for_an_empty_one() {
+    let other = json!([{
+        "ID": UNKNOWN_ID, "Name": "other", "Node": "x", "LockDelay": 0, "Behavior": "release", "TTL": "30s",
+        "NodeChecks": [], "ServiceChecks": null, "CreateIndex": 1, "ModifyIndex": 1,
+    }]);
+    for (header, sessions) in [
+        ("X-Consul-Results-Filtered-By-ACLs", json!([])),
+        ("x-consul-results-filtered-by-acls", other.clone()),
+    ] {
+        let server = Server::answering(200, &[(header, "true")], sessions.to_string());
+        for parameters in [
+            json!({"state": "list"}),
+            json!({"state": "info", "id": UNKNOWN_ID}),
+            json!({"state": "info", "name": "n"}),
+            json!({"state": "node", "node": "n"}),
+        ] {
+            let result = apply(&server.url(), parameters.clone()).success();
+            assert_eq!(result["changed"], false);
+            let warnings = result["warnings"].as_array().unwrap();
+            assert!(
+                warnings[0].as_str().unwrap().contains("token"),
+                "{parameters}"
+            );
+        }
+        for parameters in [
+            json!({"name": "n"}),
+            json!({"name": "n", "check_mode": true}),
+            json!({"name": "n", "recreate": true}),
+            json!({"state": "absent", "name": "n"}),
+            json!({"state": "absent", "name": "n", "check_mode": true}),
+            json!({"state": "renew", "name": "n"}),
+        ] {
+            apply(&server.url(), parameters)
+                .failure("denied")
+                .says(&["session:read"]);
+        }
+        assert!(
+            server
+                .requests()
+                .iter()
+                .all(|request| request.method == "GET"),
+            "something was written"
+        );
+    }
+    let server = Server::answering(
+        200,
+        &[("X-Consul-Results-Filtered-By-ACLs", "false")],
+        other.to_string(),
+    );
+    let result = apply(&server.url(), json!({"state": "list"})).success();
+    assert!(result.get("warnings").is_none());
+    // What was left out does not matter where the one that is asked for is there.
+    let server = Server::answering(
+        200,
+        &[("X-Consul-Results-Filtered-By-ACLs", "true")],
+        other.to_string(),
+    );
+    assert_eq!(
+        apply(&server.url(), json!({"name": "other"})).success()["session_id"],
+        UNKNOWN_ID
+    );
+}

@@ -1,0 +1,514 @@
+//! The command line: exit codes, what goes to which stream, variables and arguments, every subcommand.
+
+use consul_session_tests::bad_server::{Server, closed_port};
+use consul_session_tests::consul::{self, NODE};
+use consul_session_tests::program::{Program, Run};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+
+fn run(arguments: &[&str]) -> Run {
+    Program::new(arguments).run()
+}
+
+fn empty_consul() -> Server {
+    Server::answering(200, &[("Content-Type", "application/json")], "[]")
+}
+
+/// Wrong usage: exit 2, said on standard error.
+#[track_caller]
+fn misused(arguments: &[&str], part: &str) {
+    let run = run(arguments);
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (2, ""),
+        "{arguments:?}: {run:#?}"
+    );
+    assert!(run.stderr.contains(part), "{arguments:?}: {run:#?}");
+}
+
+#[test]
+fn help_and_version() {
+    let commands = [
+        "create",
+        "destroy",
+        "info",
+        "node",
+        "list",
+        "renew",
+        "apply",
+        "demo",
+        "agent",
+        "component",
+    ];
+    let help = run(&["--help"]);
+    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+    for word in commands.iter().chain(&[
+        "CONSUL_HTTP_ADDR",
+        "--token-file",
+        "--ca-file",
+        "Exit status",
+    ]) {
+        assert!(help.stdout.contains(word), "{word}");
+    }
+    for command in commands {
+        let help = run(&[command, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
+        let usage = help
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("Usage: "))
+            .unwrap();
+        assert!(usage.contains(&format!(" {command} ")), "{usage}");
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.code, 0);
+    assert!(
+        version.stdout.starts_with("consul-session 0."),
+        "{}",
+        version.stdout
+    );
+}
+
+#[test]
+fn wrong_usage_is_exit_2() {
+    misused(&[], "Usage");
+    misused(&["lst"], "list");
+    misused(&["list", "--nonsense"], "--nonsense");
+    misused(&["list", "surplus"], "surplus");
+    misused(&["info"], "--name");
+    misused(&["info", "x", "--name", "y"], "--name");
+    misused(&["destroy"], "--name");
+    misused(&["node"], "node");
+    misused(&["component"], "FILE");
+    misused(&["create", "--ensure"], "NAME");
+    misused(&["list", "--output", "xml"], "json");
+    // What only the action knows to be wrong is wrong usage too, as long as nothing was sent.
+    misused(&["info", "not-an-id"], "UUID");
+    misused(&["create", "--ttl", "5s"], "ttl");
+    misused(&["create", "--delay", "61s"], "delay");
+    misused(&["create", "--behavior", "explode"], "behavior");
+    misused(&["list", "--timeout", "soon"], "timeout");
+    misused(&["list", "--address", "ftp://x"], "http");
+    misused(&["list", "--ca-file", "/nowhere/ca.pem"], "/nowhere/ca.pem");
+    misused(
+        &["list", "--token-file", "/nowhere/token"],
+        "/nowhere/token",
+    );
+}
+
+#[test]
+fn a_failure_is_exit_1_and_on_standard_error() {
+    let address = format!("http://127.0.0.1:{}", closed_port());
+    for command in [
+        &["list"][..],
+        &["node", "n"],
+        &["info", "--name", "n"],
+        &["create"],
+        &["destroy", "--name", "n"],
+        &["renew", "--name", "n"],
+    ] {
+        let run = run(&[command, &["--address", &address]].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command:?}");
+        assert!(run.stderr.starts_with("error: cannot "), "{}", run.stderr);
+        assert!(run.stderr.contains(&address), "{}", run.stderr);
+    }
+}
+
+/// Whatever happens, the action door gives one JSON object on standard output and nothing on standard error.
+#[test]
+fn the_action_door_fails_in_json() {
+    let server = empty_consul();
+    for (input, code) in [
+        ("", 2),
+        (" \n", 2),
+        ("{", 2),
+        ("not JSON", 2),
+        ("[]", 2),
+        ("7", 2),
+        ("{} {}", 2),
+        (r#"{"state": "lst"}"#, 1),
+        (r#"{"nmae": "x"}"#, 1),
+        (r#"{"state": "list", "state": "lst"}"#, 1),
+    ] {
+        for arguments in [&["apply"][..], &["apply", "-"]] {
+            let run = Program::new(arguments)
+                .env("CONSUL_HTTP_ADDR", server.url())
+                .input(input)
+                .run();
+            assert_eq!(
+                (run.code, run.stderr.as_str()),
+                (code, ""),
+                "{input}: {run:#?}"
+            );
+            let failure = run.json();
+            assert_eq!(failure["failed"], true, "{input}");
+            assert_eq!(failure["error"]["kind"], "invalid", "{input}");
+        }
+    }
+    let invalid_utf8 = Program::new(["apply"])
+        .input(*b"{\"name\": \"\xff\"}")
+        .run();
+    assert_eq!(
+        (invalid_utf8.code, &invalid_utf8.json()["failed"]),
+        (2, &json!(true))
+    );
+    for (argument, code) in [("lst", 1), ("=x", 1), ("nmae=x", 1)] {
+        let run = run(&["apply", argument]);
+        assert_eq!((run.code, run.stderr.as_str()), (code, ""), "{argument}");
+        assert_eq!(run.json()["error"]["kind"], "invalid", "{argument}");
+    }
+    let twice = run(&["apply", "state=list", "state=info"]);
+    assert_eq!(
+        (twice.code, &twice.json()["error"]["parameter"]),
+        (2, &json!("state"))
+    );
+    assert_eq!(server.requests(), []);
+}
+
+#[test]
+fn a_state_may_stand_alone() {
+    let server = empty_consul();
+    let url = format!("url={}", server.url());
+    let alone = run(&["apply", "list", &url]).success();
+    assert_eq!(alone, run(&["apply", &url, "state=list"]).success());
+    for wrong in [
+        &["apply", "list", "state=list", &url][..],
+        &["apply", "--lst"],
+    ] {
+        assert_eq!(run(wrong).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn lists_may_be_json_in_an_argument() {
+    let server = empty_consul();
+    let url = format!("url={}", server.url());
+    for (argument, sent) in [
+        (r#"checks=["a","b"]"#, json!(["a", "b"])),
+        ("checks=a,b", json!(["a", "b"])),
+        ("checks=[]", json!([])),
+    ] {
+        assert_eq!(
+            run(&["apply", &url, argument]).code,
+            1,
+            "an empty list is no created session"
+        );
+        let request = server.requests().pop().unwrap();
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(body, json!({ "Checks": sent }));
+    }
+}
+
+#[test]
+fn results_are_json_unless_a_table_is_asked_for() {
+    let Some(agent) = consul::plain() else { return };
+    let id = agent
+        .api
+        .create(&json!({"Name": "cli-\u{1b}[31mtable", "TTL": "30s", "LockDelay": "1500ms"}));
+    let address = ["--address", &agent.http];
+    let json = run(&[&["info", &id][..], &address].concat()).success();
+    assert_eq!(json["session_id"], id.as_str());
+    let explicit = run(&[&["info", &id, "--output", "json"][..], &address].concat()).success();
+    assert_eq!(explicit, json);
+    for command in [&["info", &id][..], &["list"], &["node", NODE]] {
+        let table = run(&[command, &["--output", "table"], &address].concat());
+        assert_eq!((table.code, table.stderr.as_str()), (0, ""));
+        let mut lines = table.stdout.lines();
+        assert!(lines.next().unwrap().starts_with("ID"), "{}", table.stdout);
+        let line = lines.find(|line| line.starts_with(&id)).unwrap();
+        for word in [NODE, "30s", "1.5s", "release", "serfHealth"] {
+            assert!(line.contains(word), "{line}");
+        }
+        assert!(
+            !table.stdout.contains('\u{1b}'),
+            "a name could steer the terminal"
+        );
+    }
+    let none = run(&[
+        &["info", "--name", "cli-nobody", "--output", "table"][..],
+        &address,
+    ]
+    .concat());
+    assert_eq!(none.stdout, "no sessions\n");
+}
+
+#[test]
+fn every_subcommand() {
+    let Some(agent) = consul::plain() else { return };
+    let on_agent =
+        |arguments: &[&str]| run(&[arguments, &["--address", &agent.http]].concat()).success();
+    let id = |result: &Value| result["session_id"].as_str().unwrap().to_owned();
+    let name = "cli-every";
+
+    // Nothing is done by a dry run.
+    let predicted = on_agent(&["create", name, "--dry-run"]);
+    assert_eq!(
+        (&predicted["changed"], &predicted["session_id"]),
+        (&json!(true), &Value::Null)
+    );
+    assert_eq!(agent.api.named(name), Vec::<Value>::new());
+
+    let made = on_agent(&[
+        "create",
+        name,
+        "--ttl",
+        "30s",
+        "--delay",
+        "1s",
+        "--behavior",
+        "delete",
+        "--node",
+        NODE,
+        "--node-check",
+        "serfHealth",
+    ]);
+    let stored = agent.api.session(&id(&made)).unwrap();
+    assert_eq!(made["session"], stored);
+    assert_eq!(
+        (
+            &stored["TTL"],
+            &stored["LockDelay"],
+            &stored["Behavior"],
+            &stored["NodeChecks"]
+        ),
+        (
+            &json!("30s"),
+            &json!(1_000_000_000),
+            &json!("delete"),
+            &json!(["serfHealth"])
+        )
+    );
+    // Once more is one more, and with --ensure it is not.
+    let another = on_agent(&["create", name, "--no-checks"]);
+    assert_eq!(
+        (&another["changed"], &another["session"]["NodeChecks"]),
+        (&json!(true), &json!([]))
+    );
+    assert_eq!(agent.api.named(name).len(), 2);
+    let ensured = on_agent(&["create", name, "--ensure", "--ttl", "30s"]);
+    assert_eq!(
+        (&ensured["changed"], &ensured["session_id"]),
+        (&json!(false), &made["session_id"])
+    );
+    let differs = run(&[
+        "create",
+        name,
+        "--ensure",
+        "--ttl",
+        "40s",
+        "--address",
+        &agent.http,
+    ]);
+    assert_eq!((differs.code, differs.stdout.as_str()), (1, ""));
+    assert!(differs.stderr.contains("ttl is 30s"), "{}", differs.stderr);
+
+    assert_eq!(on_agent(&["info", &id(&made)])["sessions"], json!([stored]));
+    assert_eq!(
+        on_agent(&["info", "--name", name])["sessions"],
+        json!(agent.api.named(name))
+    );
+    assert!(
+        on_agent(&["list"])["sessions"]
+            .as_array()
+            .unwrap()
+            .contains(&stored)
+    );
+    assert!(
+        on_agent(&["node", NODE])["sessions"]
+            .as_array()
+            .unwrap()
+            .contains(&stored)
+    );
+    assert_eq!(on_agent(&["renew", &id(&made)])["ttl"], 30);
+    let gone = run(&[
+        "renew",
+        "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11",
+        "--address",
+        &agent.http,
+    ]);
+    assert_eq!((gone.code, gone.stdout.as_str()), (1, ""));
+
+    let replaced = on_agent(&["create", name, "--recreate", "--ttl", "40s"]);
+    assert_eq!(json!(agent.api.named(name)), json!([replaced["session"]]));
+    assert_eq!(on_agent(&["renew", "--name", name])["ttl"], 40);
+
+    assert_eq!(
+        on_agent(&["destroy", &id(&replaced), "--dry-run"])["changed"],
+        true
+    );
+    assert_eq!(agent.api.named(name).len(), 1);
+    assert_eq!(
+        on_agent(&["destroy", &id(&replaced)])["session_ids"],
+        json!([replaced["session_id"]])
+    );
+    assert_eq!(on_agent(&["destroy", &id(&replaced)])["changed"], false);
+    let last = on_agent(&["create", name]);
+    assert_eq!(
+        on_agent(&["destroy", "--name", name, "--node", "elsewhere"])["changed"],
+        false
+    );
+    assert_eq!(
+        on_agent(&["destroy", "--name", name])["session_ids"],
+        json!([last["session_id"]])
+    );
+    assert_eq!(agent.api.named(name), Vec::<Value>::new());
+}
+
+/// Which of two Consuls is asked.
+#[test]
+fn arguments_win_over_variables() {
+    let (right, wrong) = (empty_consul(), empty_consul());
+    let (right_url, wrong_url) = (right.url(), wrong.url());
+    let url = format!("url={right_url}");
+    for (arguments, variables) in [
+        (vec!["list"], vec![("CONSUL_HTTP_ADDR", right.url())]),
+        (vec!["list"], vec![("CONSUL_HTTP_ADDR", right.authority())]),
+        (
+            vec!["list", "--address", &right_url],
+            vec![("CONSUL_HTTP_ADDR", wrong.url())],
+        ),
+        (
+            vec!["--address", &right_url, "list"],
+            vec![("CONSUL_HTTP_ADDR", "nonsense://".to_owned())],
+        ),
+        (
+            vec!["apply", "state=list", &url],
+            vec![("CONSUL_HTTP_ADDR", wrong.url())],
+        ),
+        (
+            vec!["apply", "state=list", &url, "--address", &wrong_url],
+            vec![],
+        ),
+        // Empty counts as not set, as do false and the like.
+        (
+            vec!["list", "--address", &right_url],
+            vec![
+                ("CONSUL_HTTP_SSL", String::new()),
+                ("CONSUL_CACERT", String::new()),
+            ],
+        ),
+        (
+            vec!["list", "--address", &right_url],
+            vec![("CONSUL_HTTP_SSL", "false".to_owned())],
+        ),
+    ] {
+        let before = right.requests().len();
+        let program = Program::new(&arguments);
+        let run = variables
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
+            .run();
+        run.success();
+        assert_eq!(
+            right.requests().len(),
+            before + 1,
+            "{arguments:?}, {variables:?}"
+        );
+        assert_eq!(wrong.requests(), [], "{arguments:?}, {variables:?}");
+    }
+    let before = right.requests().len();
+    let list =
+        Program::new(["list", "--timeout", "500ms"]).env("CONSUL_HTTP_ADDR", right.authority());
+    assert_eq!(list.env("CONSUL_HTTP_SSL", "true").run().code, 1);
+    assert_eq!(
+        right.requests().len(),
+        before,
+        "plain HTTP although CONSUL_HTTP_SSL is true"
+    );
+    assert_eq!(
+        Program::new(["list"])
+            .env("CONSUL_HTTP_SSL", "maybe")
+            .run()
+            .code,
+        2
+    );
+}
+
+#[test]
+fn scope_comes_from_arguments_and_variables() {
+    let server = empty_consul();
+    let url = server.url();
+    for (arguments, variables, query) in [
+        (&["list"][..], &[][..], ""),
+        (
+            &["list"],
+            &[("CONSUL_NAMESPACE", "n"), ("CONSUL_PARTITION", "p")],
+            "?ns=n&partition=p",
+        ),
+        (
+            &[
+                "list",
+                "--namespace",
+                "m",
+                "--partition",
+                "q",
+                "--datacenter",
+                "d",
+            ],
+            &[("CONSUL_NAMESPACE", "n"), ("CONSUL_PARTITION", "p")],
+            "?dc=d&ns=m&partition=q",
+        ),
+        (
+            &["apply", "state=list", "namespace=l", "datacenter=e"],
+            &[("CONSUL_NAMESPACE", "n")],
+            "?dc=e&ns=l",
+        ),
+        (
+            &["apply", "state=list", "namespace=l", "--namespace", "m"],
+            &[],
+            "?ns=l",
+        ),
+        (&["list"], &[("CONSUL_NAMESPACE", "")], ""),
+    ] {
+        let program = Program::new(arguments).env("CONSUL_HTTP_ADDR", &url);
+        variables
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
+            .run()
+            .success();
+        let path = server.requests().pop().unwrap().path;
+        assert_eq!(
+            path,
+            format!("/v1/session/list{query}"),
+            "{arguments:?} {variables:?}"
+        );
+    }
+}
+
+/// A default must not hide that nothing was set.
+#[test]
+fn a_failure_says_where_the_address_comes_from() {
+    let authority = format!("127.0.0.1:{}", closed_port());
+    let run = Program::new(["apply", "state=list"])
+        .env("CONSUL_HTTP_ADDR", &authority)
+        .run();
+    run.failure("transport")
+        .says(&[&authority, "CONSUL_HTTP_ADDR"]);
+    if TcpStream::connect(("localhost", 8500)).is_err() {
+        let run = Program::new(["apply", "state=list"]).run();
+        run.failure("transport")
+            .says(&["http://localhost:8500", "default"]);
+    }
+}
+
+/// `--dev` needs no Consul, and leaves nothing behind.
+#[test]
+fn an_agent_of_its_own() {
+    let made = run(&["create", "cli-dev", "--dev", "--ttl", "30s"]).success();
+    assert_eq!(
+        (&made["changed"], &made["session"]["TTL"]),
+        (&json!(true), &json!("30s"))
+    );
+    assert_eq!(run(&["list", "--dev"]).success()["sessions"], json!([]));
+    let demo = run(&["demo"]);
+    assert_eq!(demo.code, 0, "{demo:#?}");
+}
+
+#[test]
+fn the_timeout_is_an_option() {
+    let server =
+        Server::raw(|mut stream, _| std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ()));
+    let run = run(&["list", "--timeout", "300ms", "--address", &server.url()]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.took.as_secs() < 5, "{run:#?}");
+}

@@ -1,0 +1,321 @@
+//! The library: typed calls, and what they share and do not share.
+
+use consul_session::dev_agent::DevAgent;
+use consul_session::{
+    Behavior, Client, ErrorKind, NewSession, OnDifference, Policy, Report, Runtime, SECOND,
+    ServiceCheck, Token,
+};
+use consul_session_tests::bad_server::Server;
+use consul_session_tests::consul;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// One runtime for all tests, as in a program.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().unwrap())
+}
+
+fn named(name: &str) -> NewSession {
+    NewSession {
+        name: Some(name.to_owned()),
+        ..NewSession::default()
+    }
+}
+
+/// Every typed operation against an agent, real or not: the same expectations.
+async fn every_operation(address: &str) {
+    let consul = Client::builder().address(address).build(runtime()).unwrap();
+    let id = consul
+        .create(&NewSession {
+            name: Some("typed ü".to_owned()),
+            lock_delay: Some(SECOND / 2),
+            behavior: Some(Behavior::Delete),
+            ttl: Some(30 * SECOND),
+            node_checks: Some(vec![]),
+            service_checks: Some(vec![]),
+            ..NewSession::default()
+        })
+        .await
+        .unwrap();
+    let session = consul.info(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (session.name.as_str(), session.lock_delay),
+        ("typed ü", 500_000_000)
+    );
+    assert_eq!(
+        (session.behavior, session.ttl),
+        (Behavior::Delete, Some(30 * SECOND))
+    );
+    assert_eq!(
+        (
+            session.node_checks.len(),
+            session.service_checks,
+            session.checks.len()
+        ),
+        (0, Vec::<ServiceCheck>::new(), 0)
+    );
+    assert!(session.create_index > 0 && session.create_index == session.modify_index);
+
+    let of_node = consul.node(&session.node).await.unwrap();
+    assert!(!of_node.filtered && of_node.sessions.iter().any(|listed| listed.id == id));
+    assert!(
+        consul
+            .list()
+            .await
+            .unwrap()
+            .sessions
+            .iter()
+            .any(|listed| listed.id == id)
+    );
+    assert_eq!(consul.renew(&id).await.unwrap().id, id);
+
+    let twice = consul.create(&named("twice")).await.unwrap();
+    let again = consul.create(&named("twice")).await.unwrap();
+    assert_ne!(twice, again);
+    let kept = consul
+        .ensure(&named("twice"), OnDifference::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(
+        (kept.session.id.as_str(), kept.created, kept.warnings.len()),
+        (twice.as_str(), false, 1)
+    );
+    let differs = NewSession {
+        ttl: Some(60 * SECOND),
+        ..named("twice")
+    };
+    let refused = consul
+        .ensure(&differs, OnDifference::Refuse)
+        .await
+        .unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Conflict);
+    assert!(
+        refused.message().contains("ttl is none, asked for 60s"),
+        "{refused}"
+    );
+    let replaced = consul
+        .ensure(&differs, OnDifference::Recreate)
+        .await
+        .unwrap();
+    assert_eq!((replaced.created, replaced.replaced.len()), (true, 2));
+    assert_eq!(
+        consul.remove("twice", None).await.unwrap(),
+        [replaced.session.id]
+    );
+    assert!(consul.remove("twice", None).await.unwrap().is_empty());
+
+    consul.destroy(&id).await.unwrap();
+    consul.destroy(&id).await.unwrap();
+    assert_eq!(consul.info(&id).await.unwrap(), None);
+    let lost = consul.renew(&id).await.unwrap_err();
+    assert_eq!(
+        (lost.kind(), lost.exchange().unwrap().status),
+        (&ErrorKind::NotFound, Some(404))
+    );
+
+    let nowhere = NewSession {
+        node: Some("no-such-node".to_owned()),
+        ..NewSession::default()
+    };
+    assert_eq!(
+        *consul.create(&nowhere).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    for (wrong, parameter) in [
+        (
+            NewSession {
+                ttl: Some(SECOND),
+                ..NewSession::default()
+            },
+            "ttl",
+        ),
+        (
+            NewSession {
+                lock_delay: Some(61 * SECOND),
+                ..NewSession::default()
+            },
+            "delay",
+        ),
+    ] {
+        let error = consul.create(&wrong).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Invalid(parameter.to_owned()));
+        assert!(error.exchange().is_none());
+    }
+    assert_eq!(
+        *consul.info("../../agent/self").await.unwrap_err().kind(),
+        ErrorKind::Invalid("id".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn every_operation_against_consul() {
+    if let Some(agent) = consul::plain() {
+        every_operation(&agent.http).await;
+    }
+}
+
+#[tokio::test]
+async fn every_operation_against_the_development_agent() {
+    let agent = DevAgent::start().await.unwrap();
+    every_operation(agent.address()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_racing_callers_end_with_one_session() {
+    let Some(agent) = consul::plain() else { return };
+    let consul = Client::builder()
+        .address(&agent.http)
+        .build(runtime())
+        .unwrap();
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let consul = consul.clone();
+            tokio::spawn(async move {
+                consul
+                    .ensure(&named("typed race"), OnDifference::Refuse)
+                    .await
+            })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    let mut created = 0;
+    for call in calls {
+        let ensured = call.await.unwrap().unwrap();
+        created += usize::from(ensured.created);
+        ids.push(ensured.session.id);
+    }
+    ids.dedup();
+    assert_eq!((ids.len(), created), (1, 1));
+    assert_eq!(consul.remove("typed race", None).await.unwrap(), ids);
+}
+
+#[tokio::test]
+async fn the_token_goes_to_its_own_origin_only_and_shows_nowhere() {
+    let secret = "5f2c3a9e-token";
+    let own = Server::answering(200, &[], "[]");
+    let other = Server::answering(200, &[], "[]");
+    let builder = Client::builder()
+        .address(&own.url())
+        .token(Token::new(secret).unwrap())
+        .policy(Policy::deny_all().allow(&other.url()).unwrap());
+    let consul = builder.build(runtime()).unwrap();
+    consul.list().await.unwrap();
+    assert_eq!(own.requests()[0].header("x-consul-token"), Some(secret));
+    consul
+        .action(&format!(r#"{{"state": "list", "url": "{}"}}"#, other.url()))
+        .await
+        .unwrap();
+    assert_eq!(other.requests()[0].header("x-consul-token"), None);
+    assert!(!format!("{:?}", Token::new(secret).unwrap()).contains(secret));
+}
+
+#[tokio::test]
+async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
+    let consul = Client::builder()
+        .address("http://127.0.0.1:1")
+        .token(Token::new("t").unwrap())
+        .build(runtime())
+        .unwrap();
+    for parameters in [
+        r#"{"state": "list", "token": "mine"}"#,
+        r#"{"state": "list", "validate_certs": false}"#,
+        r#"{"state": "list", "ca_path": "/etc/passwd"}"#,
+        r#"{"state": "list", "client_cert": "/etc/passwd"}"#,
+        r#"{"state": "list", "client_key": "/etc/passwd"}"#,
+        r#"{"state": "list", "url": "http://127.0.0.1:2"}"#,
+        r#"{"state": "list", "host": "localhost", "port": 1}"#,
+        r#"{"state": "list", "scheme": "https", "host": "127.0.0.1", "port": 1}"#,
+    ] {
+        let failure: serde_json::Value =
+            serde_json::from_str(&consul.action(parameters).await.unwrap_err()).unwrap();
+        assert_eq!(
+            failure["error"]["kind"], "denied",
+            "{parameters}: {failure}"
+        );
+    }
+    // The same address, spelled out, is no other.
+    let same = consul
+        .action(r#"{"state": "list", "host": "127.0.0.1", "port": 1}"#)
+        .await;
+    assert!(same.unwrap_err().contains(r#""kind":"transport""#));
+}
+
+#[tokio::test]
+async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
+    let silent = Server::raw(|_stream, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    });
+    let consul = Client::builder()
+        .address(&silent.url())
+        .timeout(Duration::from_millis(600))
+        .build(runtime())
+        .unwrap();
+    for (asked, at_most) in [("\"100ms\"", 400), ("60", 900)] {
+        let begun = Instant::now();
+        let failure = consul
+            .action(&format!(r#"{{"state": "list", "timeout": {asked}}}"#))
+            .await
+            .unwrap_err();
+        assert!(failure.contains(r#""kind":"timeout""#), "{failure}");
+        assert!(
+            begun.elapsed() < Duration::from_millis(at_most),
+            "{asked}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_not_shared() {
+    let agent = DevAgent::start().await.unwrap();
+    let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
+    let sink = reports.clone();
+    let consul = Client::builder()
+        .address(agent.address())
+        .on_request(move |report| sink.lock().unwrap().push(report.clone()))
+        .build(runtime())
+        .unwrap();
+    consul.list().await.unwrap();
+    consul
+        .destroy("00000000-0000-0000-0000-000000000000")
+        .await
+        .unwrap();
+    let reports = reports.lock().unwrap();
+    let seen: Vec<(&str, &str, Option<u16>)> = reports
+        .iter()
+        .map(|report| (report.method.as_str(), report.path.as_str(), report.status))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("GET", "/v1/session/list", Some(200)),
+            (
+                "PUT",
+                "/v1/session/destroy/00000000-0000-0000-0000-000000000000",
+                Some(200)
+            ),
+        ]
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_when_the_client_is_built() {
+    let missing = Client::builder().build(runtime()).err().unwrap();
+    assert!(missing.to_string().contains("no address"), "{missing}");
+    for address in [
+        "",
+        "localhost:8500/x",
+        "http://u:p@h:1",
+        "unix:///x",
+        "ftp://h:1",
+    ] {
+        assert!(
+            Client::builder().address(address).build(runtime()).is_err(),
+            "{address}"
+        );
+    }
+    assert!(Token::new("with\nline").is_err());
+    assert!(Runtime::from_bytes(b"not a component").is_err());
+}

@@ -1,0 +1,179 @@
+//! The component as others get it. Its imports are the promise that it can do nothing but HTTP, and anybody can check it:
+//! so does this test.
+
+use consul_session_tests::program::Program;
+use std::fs;
+use tempfile::TempDir;
+use wasmparser::{Encoding, Parser, Payload, Validator};
+
+/// It is fetched, audited and compiled by others.
+const MAX_SIZE: usize = 200_000;
+
+fn component() -> Vec<u8> {
+    artifact("plugin")
+}
+
+fn artifact(name: &str) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("component.wasm");
+    let run = Program::new(["component", name, "-o", file.to_str().unwrap()]).run();
+    assert_eq!(
+        (run.code, run.stdout.as_str(), run.stderr.as_str()),
+        (0, "", "")
+    );
+    fs::read(file).unwrap()
+}
+
+/// What a component takes from its host and what it gives, by name.
+#[derive(Debug, Default)]
+struct Surface {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+fn surface(component: &[u8]) -> Surface {
+    let mut surface = Surface::default();
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.unwrap() {
+            Payload::Version { encoding, .. } if depth == 0 => {
+                assert_eq!(encoding, Encoding::Component)
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                let names = section
+                    .into_iter()
+                    .map(|import| import.unwrap().name.name.to_owned());
+                surface.imports.extend(names);
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                let names = section
+                    .into_iter()
+                    .map(|export| export.unwrap().name.name.to_owned());
+                surface.exports.extend(names);
+            }
+            _ => {}
+        }
+    }
+    surface
+}
+
+/// What stands in the way of the promise.
+fn objections(component: &[u8]) -> Vec<String> {
+    let surface = surface(component);
+    let mut objections = Vec::new();
+    if component.len() > MAX_SIZE {
+        objections.push(format!("{} bytes", component.len()));
+    }
+    for import in &surface.imports {
+        if !import.starts_with("wasi:http/") && !import.starts_with("wasi:io/") {
+            objections.push(format!("imports {import}"));
+        }
+    }
+    for needed in ["types", "sessions", "action"] {
+        let name = format!("consul:session/{needed}@");
+        if !surface
+            .exports
+            .iter()
+            .any(|export| export.starts_with(&name))
+        {
+            objections.push(format!("does not export {name}"));
+        }
+    }
+    objections
+}
+
+fn is_valid(component: &[u8]) -> bool {
+    Validator::new().validate_all(component).is_ok()
+}
+
+#[test]
+fn it_can_do_nothing_but_http() {
+    let component = component();
+    assert!(is_valid(&component));
+    assert_eq!(objections(&component), Vec::<String>::new());
+    let surface = surface(&component);
+    assert!(
+        surface
+            .imports
+            .iter()
+            .any(|import| import.starts_with("wasi:http/outgoing-handler@0.2")),
+        "{surface:?}"
+    );
+}
+
+/// Otherwise the test above would prove nothing.
+#[test]
+fn one_that_can_do_more_is_noticed() {
+    let component = component();
+    let with = |name: &str, other: &str| {
+        assert_eq!(name.len(), other.len());
+        let (name, other) = (name.as_bytes(), other.as_bytes());
+        let mut changed = component.clone();
+        for place in 0..changed.len() - name.len() {
+            if changed[place..].starts_with(name) {
+                changed[place..place + name.len()].copy_from_slice(other);
+            }
+        }
+        assert_ne!(changed, component);
+        assert!(is_valid(&changed));
+        objections(&changed)
+    };
+    let more = with("wasi:io/poll@", "wasi:fs/poll@");
+    assert!(
+        more.len() == 1 && more[0].starts_with("imports wasi:fs/poll@"),
+        "{more:?}"
+    );
+    let less = with("consul:session/action@", "consul:session/attack@");
+    assert!(
+        less.len() == 1 && less[0].contains("consul:session/action@"),
+        "{less:?}"
+    );
+    let long = [component.clone(), vec![0; MAX_SIZE]].concat();
+    assert!(!is_valid(&long));
+}
+
+/// The command reads arguments, variables and standard input, and still no file and no socket.
+#[test]
+fn the_command_can_do_little_more() {
+    let command = artifact("command");
+    assert!(is_valid(&command));
+    let surface = surface(&command);
+    for import in &surface.imports {
+        // The seed is for the hash maps of Rust's standard library.
+        let known = [
+            "wasi:http/",
+            "wasi:io/",
+            "wasi:cli/",
+            "wasi:random/insecure-seed@",
+        ];
+        assert!(
+            known.iter().any(|package| import.starts_with(package)),
+            "imports {import}"
+        );
+    }
+    assert!(
+        surface
+            .exports
+            .iter()
+            .any(|export| export.starts_with("wasi:cli/run@0.2")),
+        "{surface:?}"
+    );
+}
+
+#[test]
+fn it_goes_to_standard_output_too() {
+    // As text it would be broken, so only its start is looked at.
+    let run = Program::new(["component", "-o", "-"]).output();
+    assert!(run.status.success());
+    assert_eq!(run.stdout, component());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_failure() {
+    let run = Program::new(["component", "-o", "/nowhere/plugin.wasm"]).run();
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.contains("/nowhere/plugin.wasm"), "{run:#?}");
+    assert_eq!(Program::new(["component"]).run().code, 2);
+}

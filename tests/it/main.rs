@@ -1,0 +1,17 @@
+//! Integration tests: the program `consul-session`, run as a process, and the library; one module per topic.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod absent;
+mod acl;
+mod bad_servers;
+mod cli;
+mod client;
+mod component;
+mod present;
+mod race;
+mod reads;
+mod renew;
+mod requests;
+mod sandbox;
+mod tidy;
+mod tls;

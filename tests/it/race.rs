@@ -1,0 +1,74 @@
+//! Many processes at once that all want the same session.
+
+use consul_session_tests::consul;
+use consul_session_tests::program::apply;
+use serde_json::{Value, json};
+use std::sync::Barrier;
+use std::thread;
+
+/// Runs the same action in so many processes at once.
+fn at_once(processes: usize, url: &str, parameters: &Value) -> Vec<Value> {
+    let barrier = Barrier::new(processes);
+    thread::scope(|scope| {
+        let runs: Vec<_> = (0..processes)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    apply(url, parameters.clone()).success()
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
+fn changed(results: &[Value]) -> usize {
+    results
+        .iter()
+        .filter(|result| result["changed"] == true)
+        .count()
+}
+
+#[test]
+fn all_who_race_get_one_session() {
+    let Some(agent) = consul::plain() else { return };
+    let results = at_once(50, &agent.http, &json!({"name": "race", "ttl": "30s"}));
+    let there = agent.api.named("race");
+    assert_eq!(there.len(), 1, "{there:?}");
+    for result in &results {
+        assert_eq!(result["session_id"], there[0]["ID"]);
+        assert_eq!(result["session"], there[0]);
+    }
+    assert_eq!(changed(&results), 1);
+}
+
+/// Several rounds, as it takes bad timing for one to remove what another has just made.
+#[test]
+fn all_who_race_to_replace_get_one_session() {
+    let Some(agent) = consul::plain() else { return };
+    for round in 0..4 {
+        let name = format!("race-recreate-{round}");
+        let old = agent.api.create(&json!({"Name": name}));
+        let parameters = json!({"name": name, "ttl": "30s", "recreate": true});
+        let results = at_once(20, &agent.http, &parameters);
+        let there = agent.api.named(&name);
+        assert_eq!(there.len(), 1, "{there:?}");
+        assert_ne!(there[0]["ID"], old);
+        for result in &results {
+            assert_eq!(result["session_id"], there[0]["ID"]);
+        }
+        assert!(changed(&results) >= 1);
+    }
+}
+
+#[test]
+fn who_wants_another_one_gets_another_one() {
+    let Some(agent) = consul::plain() else { return };
+    let results = at_once(
+        10,
+        &agent.http,
+        &json!({"name": "race-many", "unique": false}),
+    );
+    assert_eq!(changed(&results), 10);
+    assert_eq!(agent.api.named("race-many").len(), 10);
+}

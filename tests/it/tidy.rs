@@ -1,0 +1,206 @@
+//! The repository stays honest: what comes in from outside, what is vendored, and what the README promises.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(workspace().join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(workspace())
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The texts of an array in deny.toml.
+fn denied(section: &str, key: &str) -> Vec<String> {
+    let text = read("deny.toml");
+    let section = text.split(&format!("[{section}]")).nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    let list = section.split(&format!("\n{key} = [")).nth(1).unwrap();
+    list.split(']')
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"'))
+        .filter_map(|line| line.split('"').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn licences_and_sources_are_the_allowed_ones() {
+    let allowed = denied("licenses", "allow");
+    assert!(allowed.iter().any(|licence| licence == "MIT"));
+    for package in metadata()["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or_default();
+        // `A OR B`, also written `A/B`: one is enough. `A AND B`: all are needed.
+        let fits = licence.replace('/', " OR ").split(" OR ").any(|choice| {
+            choice.split(" AND ").all(|part| {
+                allowed
+                    .iter()
+                    .any(|allowed| part.trim().trim_matches(['(', ')']) == allowed)
+            })
+        });
+        assert!(fits, "{name} is licensed {licence}");
+        if let Some(source) = package["source"].as_str() {
+            assert!(
+                source.starts_with("registry+"),
+                "{name} comes from {source}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_comes_in_twice_without_a_reason() {
+    let known = denied("bans", "skip");
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in metadata()["packages"].as_array().unwrap() {
+        let text = |key: &str| package[key].as_str().unwrap().to_owned();
+        versions
+            .entry(text("name"))
+            .or_default()
+            .push(text("version"));
+    }
+    let surprising: Vec<_> = versions
+        .iter()
+        .filter(|(name, versions)| versions.len() > 1 && !known.contains(name))
+        .collect();
+    assert!(
+        surprising.is_empty(),
+        "in several versions: {surprising:?}; if it must be, say so in deny.toml"
+    );
+    for name in known {
+        assert!(
+            versions
+                .get(&name)
+                .is_some_and(|versions| versions.len() > 1),
+            "{name} is no duplicate any more: take it out of deny.toml"
+        );
+    }
+}
+
+#[test]
+fn the_vendored_wit_is_the_released_one_but_for_one_line() {
+    // Anything but the one line that wit/deps/README.md explains shows in the sum.
+    let types = read("wit/deps/http/types.wit");
+    assert_eq!(types.matches("  type duration = u64;\n").count(), 1);
+    let mut files: Vec<PathBuf> = Vec::new();
+    for package in std::fs::read_dir(workspace().join("wit/deps")).unwrap() {
+        let package = package.unwrap().path();
+        if package.is_dir() {
+            files.extend(
+                std::fs::read_dir(package)
+                    .unwrap()
+                    .map(|file| file.unwrap().path()),
+            );
+        }
+    }
+    files.sort();
+    let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
+    for file in &files {
+        for byte in std::fs::read(file).unwrap() {
+            sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    assert_eq!(
+        (files.len(), format!("{sum:016x}")),
+        (VENDORED_FILES, VENDORED_SUM.to_owned())
+    );
+}
+
+/// FNV-1a over wit/deps/*/*.wit in order of their paths.
+const VENDORED_SUM: &str = "839ce7a0ce7dee40";
+const VENDORED_FILES: usize = 33;
+
+#[test]
+fn the_readme_names_every_parameter_and_kind() {
+    let readme = read("README.md");
+    for parameter in [
+        "state",
+        "name",
+        "id",
+        "node",
+        "datacenter",
+        "delay",
+        "ttl",
+        "checks",
+        "node_checks",
+        "service_checks",
+        "behavior",
+        "host",
+        "port",
+        "scheme",
+        "url",
+        "validate_certs",
+        "ca_path",
+        "client_cert",
+        "client_key",
+        "token",
+        "namespace",
+        "partition",
+        "timeout",
+        "check_mode",
+        "diff",
+        "unique",
+        "recreate",
+    ] {
+        assert!(readme.contains(&format!("`{parameter}`")), "{parameter}");
+    }
+    for kind in [
+        "invalid",
+        "denied",
+        "not-found",
+        "conflict",
+        "unavailable",
+        "timeout",
+        "transport",
+        "tls",
+        "protocol",
+        "unsupported",
+        "other",
+    ] {
+        assert!(readme.contains(&format!("| `{kind}` |")), "{kind}");
+    }
+}
+
+#[test]
+fn examples_run_and_stay_short() {
+    for example in ["embed", "tenants", "test_your_plugin"] {
+        let lines = read(&format!("host/examples/{example}.rs")).lines().count();
+        assert!(lines < 80, "{example} has {lines} lines");
+        // `cargo test` has built it beside the tests.
+        let mut program = std::env::current_exe().unwrap();
+        program.pop();
+        program.pop();
+        program.push(format!("examples/{example}"));
+        let output = Command::new(&program)
+            .env_remove("CONSUL_HTTP_ADDR")
+            .output();
+        let output = output.unwrap_or_else(|error| {
+            panic!("{}: {error}; cargo build --examples", program.display())
+        });
+        assert!(
+            output.status.success(),
+            "{example}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! TLS: who is trusted, who is not, and what a person learns about it.
+
+use consul_session_tests::bad_server::Server;
+use consul_session_tests::ca::{Authority, Identity};
+use consul_session_tests::consul;
+use consul_session_tests::program::{Failure, Program, apply};
+use serde_json::{Value, json};
+use std::fs;
+use tempfile::TempDir;
+
+const TOKEN: &str = "0b7e5a4c-3f5d-4a35-9d6e-1f2a3b4c5d6e";
+
+/// PEM files for one test.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Files {
+        Files(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, pem: &str) -> String {
+        let path = self.0.path().join(name);
+        fs::write(&path, pem).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+}
+
+fn localhost(server: &Server) -> String {
+    format!("https://localhost:{}", server.port())
+}
+
+fn address(server: &Server) -> String {
+    format!("https://127.0.0.1:{}", server.port())
+}
+
+#[track_caller]
+fn trusted(url: &str, mut parameters: Value) {
+    parameters["state"] = "list".into();
+    assert_eq!(apply(url, parameters).success()["sessions"], json!([]));
+}
+
+/// Fails unless there is no trust, and so no request: not a word of it, least of all the token, reaches the server.
+#[track_caller]
+fn distrusted(server: &Server, url: &str, mut parameters: Value) -> Failure {
+    let before = server.requests();
+    parameters["token"] = TOKEN.into();
+    for state in ["list", "present"] {
+        parameters["state"] = state.into();
+        let failure = apply(url, parameters.clone()).failure("tls");
+        assert_eq!(failure.get("maybe_applied"), false, "{failure:?}");
+        failure.says(&[url]);
+        assert_eq!(server.requests(), before);
+    }
+    apply(url, parameters).failure("tls")
+}
+
+#[test]
+fn a_server_of_the_given_authority_is_trusted() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let ca = files.write("ca.pem", &authority.pem());
+    let server = authority.certify(&["localhost", "127.0.0.1"]).serve();
+    for url in [localhost(&server), address(&server)] {
+        trusted(&url, json!({"ca_path": ca}));
+        let by_variable = Program::new(["--address", &url, "list"])
+            .env("CONSUL_CACERT", &ca)
+            .run();
+        assert_eq!(by_variable.success()["sessions"], json!([]));
+        let by_option = Program::new(["--address", &url, "--ca-file", &ca, "list"]).run();
+        assert_eq!(by_option.success()["sessions"], json!([]));
+    }
+    // Several certificates in one file, with words between them.
+    let both = format!(
+        "The old one:\n{}\nand the new one:\n{}",
+        Authority::new("other").pem(),
+        authority.pem()
+    );
+    trusted(
+        &localhost(&server),
+        json!({"ca_path": files.write("both.pem", &both)}),
+    );
+}
+
+#[test]
+fn a_server_of_another_authority_is_not() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let other = files.write("other.pem", &Authority::new("other").pem());
+    let server = authority.certify(&["localhost"]).serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": other}))
+        .says(&["not signed by a CA", "ca_path"]);
+    // Nor is it by the roots of the system, wherever these are.
+    distrusted(&server, &localhost(&server), json!({}));
+    // Nor is another authority of the same name.
+    let namesake = files.write("namesake.pem", &Authority::new("one").pem());
+    distrusted(&server, &localhost(&server), json!({"ca_path": namesake}));
+}
+
+#[test]
+fn a_certificate_for_another_name_is_not_trusted() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let ca = files.write("ca.pem", &authority.pem());
+    let server = authority.certify(&["consul.example", "127.0.0.2"]).serve();
+    for url in [localhost(&server), address(&server)] {
+        distrusted(&server, &url, json!({"ca_path": ca})).says(&["another name"]);
+        // Unless it is the one that is asked for.
+        let named = [
+            "--address",
+            &url,
+            "--ca-file",
+            &ca,
+            "--tls-server-name",
+            "consul.example",
+            "list",
+        ];
+        Program::new(named).run().success();
+        let list = ["--address", &url, "--ca-file", &ca, "list"];
+        Program::new(list)
+            .env("CONSUL_TLS_SERVER_NAME", "consul.example")
+            .run()
+            .success();
+        assert_eq!(
+            Program::new(list)
+                .env("CONSUL_TLS_SERVER_NAME", "consul2.example")
+                .run()
+                .code,
+            1
+        );
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_not_trusted() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let ca = files.write("ca.pem", &authority.pem());
+    let server = authority.certify_expired(&["localhost"]).serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": ca})).says(&["expired"]);
+}
+
+/// As OpenSSL does it, and as people with one self-signed certificate use it.
+#[test]
+fn a_certificate_that_is_itself_in_the_file_is_trusted() {
+    let (files, identity) = (Files::new(), Identity::self_signed(&["localhost"]));
+    let own = files.write("own.pem", &identity.certificate);
+    let server = identity.serve();
+    trusted(&localhost(&server), json!({"ca_path": own}));
+    // But not for another name,
+    distrusted(&server, &address(&server), json!({"ca_path": own})).says(&["another name"]);
+    // nor without being there,
+    distrusted(&server, &localhost(&server), json!({}));
+    let another = files.write(
+        "another.pem",
+        &Identity::self_signed(&["localhost"]).certificate,
+    );
+    distrusted(&server, &localhost(&server), json!({"ca_path": another}));
+    // nor when it is over.
+    let expired = Identity::self_signed_expired(&["localhost"]);
+    let own = files.write("expired.pem", &expired.certificate);
+    let server = expired.serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": own})).says(&["expired"]);
+}
+
+#[test]
+fn nothing_is_verified_only_where_that_is_asked_for() {
+    let server = Identity::self_signed_expired(&["elsewhere"]).serve();
+    let url = localhost(&server);
+    trusted(&url, json!({"validate_certs": false}));
+    trusted(&url, json!({"validate_certs": "no"}));
+    Program::new(["--address", &url, "--insecure", "list"])
+        .run()
+        .success();
+    let list = || Program::new(["apply", "state=list", &format!("url={url}")]);
+    list()
+        .env("CONSUL_HTTP_SSL_VERIFY", "false")
+        .run()
+        .success();
+    list()
+        .env("CONSUL_HTTP_SSL_VERIFY", "true")
+        .run()
+        .failure("tls");
+    distrusted(&server, &url, json!({"validate_certs": true}));
+    // An explicit word wins over the variable.
+    let strict = Program::new([
+        "apply",
+        "state=list",
+        "validate_certs=yes",
+        &format!("url={url}"),
+    ]);
+    strict
+        .env("CONSUL_HTTP_SSL_VERIFY", "false")
+        .run()
+        .failure("tls");
+}
+
+#[test]
+fn files_that_are_none() {
+    let files = Files::new();
+    let server = Authority::new("one").certify(&["localhost"]).serve();
+    let key = Identity::self_signed(&["x"]);
+    let certificate = files.write("certificate.pem", &key.certificate);
+    let foreign_key = files.write("foreign-key.pem", &Identity::self_signed(&["x"]).key);
+    for (parameters, parameter) in [
+        (json!({"ca_path": "/nowhere/ca.pem"}), "ca_path"),
+        (json!({"ca_path": files.write("empty.pem", "")}), "ca_path"),
+        (
+            json!({"ca_path": files.write("key.pem", &key.key)}),
+            "ca_path",
+        ),
+        (json!({"client_cert": "/nowhere/cert.pem"}), "client_cert"),
+        (
+            json!({"client_cert": files.write("no-cert.pem", "x"), "client_key": foreign_key}),
+            "client_cert",
+        ),
+        (json!({"client_key": foreign_key}), "client_key"),
+    ] {
+        let mut parameters = parameters;
+        parameters["state"] = "list".into();
+        let run = apply(&localhost(&server), parameters.clone());
+        assert_eq!(
+            run.failure("invalid").get("parameter"),
+            parameter,
+            "{parameters}"
+        );
+        run.never_says("PRIVATE KEY");
+    }
+    // A certificate with the key of another: said before anything is sent, whatever the kind.
+    let parameters = json!({"state": "list", "client_cert": certificate, "client_key": foreign_key, "validate_certs": false});
+    let run = apply(&localhost(&server), parameters);
+    assert_eq!(run.code, 1, "{run:#?}");
+    assert!(run.stdout.contains("do not fit"), "{run:#?}");
+    assert_eq!(server.requests(), []);
+}
+
+#[test]
+fn tls_spoken_to_a_plain_port() {
+    // A server that waits for the end of a request, which never comes.
+    let server = Server::after_request(|_, _| Ok(()));
+    for state in ["list", "present"] {
+        let failure = apply(
+            &address(&server),
+            json!({"state": state, "timeout": "500ms"}),
+        )
+        .failure("timeout");
+        assert_eq!(failure.get("maybe_applied"), false, "{failure:?}");
+    }
+    let Some(agent) = consul::plain() else { return };
+    let url = agent.http.replace("http:", "https:");
+    for parameters in [
+        json!({"state": "list"}),
+        json!({"state": "list", "validate_certs": false}),
+        json!({}),
+    ] {
+        let failure = apply(&url, parameters).failure("tls");
+        failure.says(&["does not speak TLS", "scheme"]);
+        assert_eq!(failure.get("maybe_applied"), false);
+    }
+}
+
+#[test]
+fn plain_http_spoken_to_a_tls_port() {
+    let Some(tls) = consul::with_tls() else {
+        return;
+    };
+    let url = tls.agent.https.replace("https:", "http:");
+    for parameters in [json!({"state": "list"}), json!({})] {
+        let failure = apply(&url, parameters).failure("tls");
+        failure.says(&["https"]);
+        assert_eq!(failure.get("maybe_applied"), false);
+    }
+}
+
+/// Against a real Consul with `verify_incoming`.
+#[test]
+fn a_client_certificate_is_shown() {
+    let Some(tls) = consul::with_tls() else {
+        return;
+    };
+    let files = Files::new();
+    let ca = files.write("ca.pem", &tls.authority.pem());
+    let client = tls.authority.certify(&["client.dc1.consul"]);
+    let (certificate, key) = (
+        files.write("client.pem", &client.certificate),
+        files.write("client-key.pem", &client.key),
+    );
+    let both = files.write(
+        "client-both.pem",
+        &format!("{}{}", client.key, client.certificate),
+    );
+    for parameters in [
+        json!({"ca_path": ca, "client_cert": certificate, "client_key": key}),
+        json!({"ca_path": ca, "client_cert": both}),
+        json!({"validate_certs": false, "client_cert": both}),
+    ] {
+        let mut parameters = parameters;
+        parameters["name"] = "tls-client".into();
+        let result = apply(&tls.agent.https, parameters).success();
+        assert_eq!(
+            json!(tls.agent.api.named("tls-client")),
+            json!([result["session"]])
+        );
+    }
+    let list = Program::new(["list"])
+        .env("CONSUL_HTTP_ADDR", &tls.agent.https)
+        .env("CONSUL_CACERT", &ca)
+        .env("CONSUL_CLIENT_CERT", &certificate)
+        .env("CONSUL_CLIENT_KEY", &key)
+        .run();
+    assert!(!list.success()["sessions"].as_array().unwrap().is_empty());
+    let options = [
+        "--address",
+        &tls.agent.https,
+        "--ca-file",
+        &ca,
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &key,
+    ];
+    Program::new(options.iter().chain(&["list"]))
+        .run()
+        .success();
+
+    let stranger = Authority::new("another").certify(&["client.dc1.consul"]);
+    let stranger = files.write(
+        "stranger.pem",
+        &format!("{}{}", stranger.key, stranger.certificate),
+    );
+    for parameters in [
+        json!({"ca_path": ca}),
+        json!({"ca_path": ca, "client_cert": stranger}),
+    ] {
+        for state in ["list", "present"] {
+            let mut parameters = parameters.clone();
+            parameters["state"] = state.into();
+            let failure = apply(&tls.agent.https, parameters).failure("tls");
+            failure.says(&["certificate"]);
+            assert_eq!(failure.get("maybe_applied"), false, "{failure:?}");
+        }
+    }
+}

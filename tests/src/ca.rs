@@ -1,0 +1,132 @@
+//! Certificates, good and bad, and a TLS server that shows one and answers like a Consul without sessions.
+
+use crate::bad_server::{Request, Server, answer};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::sync::Arc;
+
+/// A certificate authority.
+pub struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, both as PEM.
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Its own certificate as PEM.
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A certificate for these names and addresses, for servers and clients.
+    pub fn certify(&self, names: &[&str]) -> Identity {
+        self.sign(&leaf(names))
+    }
+
+    /// The same, but over since 2020.
+    pub fn certify_expired(&self, names: &[&str]) -> Identity {
+        self.sign(&expired(leaf(names)))
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        Identity {
+            certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+impl Identity {
+    /// A certificate that signs itself.
+    pub fn self_signed(names: &[&str]) -> Identity {
+        Identity::own(&leaf(names))
+    }
+
+    /// The same, but over since 2020.
+    pub fn self_signed_expired(names: &[&str]) -> Identity {
+        Identity::own(&expired(leaf(names)))
+    }
+
+    fn own(params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        Identity {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// A server that shows this certificate and gives every request an empty list of sessions.
+    pub fn serve(&self) -> Server {
+        let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .unwrap();
+        let config = Arc::new(config);
+        Server::raw(move |tcp, record| {
+            let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp);
+            if let Some(request) = Request::read(&mut stream)? {
+                record(request);
+                answer(
+                    &mut stream,
+                    200,
+                    &[("Content-Type", "application/json")],
+                    b"[]",
+                )?;
+                stream.conn.send_close_notify();
+                stream.conn.complete_io(&mut stream.sock)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn leaf(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "a test");
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params
+}
+
+fn expired(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = date_time_ymd(2019, 1, 1);
+    params.not_after = date_time_ymd(2020, 1, 1);
+    params
+}
