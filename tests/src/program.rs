@@ -60,7 +60,15 @@ fn path() -> PathBuf {
 impl Program {
     /// The program with these arguments. Its standard input is empty.
     pub fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
-        let mut command = Command::new(path());
+        Program::other(path(), arguments)
+    }
+
+    /// Another program with these arguments, to compare with.
+    pub fn other(
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Program {
+        let mut command = Command::new(program);
         command.env_clear().args(arguments);
         Program {
             command,
