@@ -75,8 +75,22 @@ fn on_real(agent: Option<&Agent>, test: impl Fn(&Server)) {
 pub fn pair(test: impl Fn(&Server, &Server)) {
     if let Some(agent) = Agent::start() {
         let real = Server::at(&agent.http, "real Consul");
+        settle(&real);
         let (_agent, server) = start(DevAgent::builder().node(real.node()));
         test(&server, &real);
+    }
+}
+
+/// A new Consul goes on registering its own node for a while, which moves the indexes of all nodes.
+fn settle(real: &Server) {
+    let index = || real.get("/v1/catalog/nodes").index();
+    let (mut last, mut since) = (index(), Instant::now());
+    while since.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = index();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
     }
 }
 
