@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod command;
 mod component;
+mod hosts;
 mod present;
 mod race;
 mod reads;

@@ -1,0 +1,6 @@
+// Turns the component, given as a file, into the JavaScript module plugin/plugin.js.
+import { transpile, writeFiles } from "@bytecodealliance/jco-transpile";
+
+const [component, outDir = "plugin"] = process.argv.slice(2);
+const { files } = await transpile(component, { name: "plugin", outDir });
+await writeFiles(files);

@@ -1,0 +1,74 @@
+"""Consul sessions for a job runner in Python, by either interface of the component.
+
+wasmtime-py cannot restrict where a component connects to: let only those choose an address who may reach it from here.
+The host crate `consul-session` has an allow-list, and settings for certificates.
+"""
+
+import json
+import os
+import sys
+
+import plugin
+from wasmtime import WasmtimeError
+
+RETRYABLE = {"unavailable", "timeout", "transport"}
+
+
+class Failed(Exception):
+    """What went wrong, in `kind`. With `maybe_applied` a write went out, so look before repeating it."""
+
+    def __init__(self, message, kind, retryable=None, status=None, maybe_applied=False, **_):
+        super().__init__(message)
+        self.kind, self.status, self.maybe_applied = kind, status, maybe_applied
+        self.retryable = kind in RETRYABLE if retryable is None else retryable
+
+
+class ConsulSession:
+    def __init__(self, component, deadline=30):
+        """`deadline`, in seconds, ends a call that computes without end or whose answer drips in. A server that is silent
+        is given up after the call's own timeout, 10 s if it sets none."""
+        self.component, self.deadline = component, deadline
+
+    def action(self, params):
+        """Parameters and results as in the automation module."""
+        failed, text = self._call("action", "run", json.dumps(params))
+        result = json.loads(text)
+        if failed:
+            raise Failed(result["msg"], **result["error"])
+        return result
+
+    def sessions(self, function, *values):
+        """A function of the interface `sessions`: records as dicts, durations in nanoseconds."""
+        failed, result = self._call("sessions", function, *values)
+        if failed:
+            exchange = result["exchange"] or {}
+            raise Failed(status=exchange.get("status"), **result)
+        return result
+
+    def _call(self, *call):
+        try:
+            return plugin.call(self.component, self.deadline, *call)
+        except WasmtimeError as trap:
+            if "wasm trap: interrupt" in str(trap):
+                raise Failed(f"no result in {self.deadline} s", "timeout", maybe_applied=True) from trap
+            raise Failed(str(trap), "other", maybe_applied=True) from trap
+
+
+if __name__ == "__main__":
+    consul = ConsulSession(sys.argv[1])
+    url = os.environ["CONSUL_HTTP_ADDR"]
+
+    for _ in range(2):  # The second time it is there already.
+        deploy = consul.action({"name": "deploy", "ttl": "30s", "url": url})
+        print("changed" if deploy["changed"] else "unchanged", deploy["session_id"])
+
+    agent = {"address": url}
+    session = consul.sessions("create", agent, {"name": "typed", "lock_delay": 5 * 10**9})
+    print(consul.sessions("info", agent, session))
+    consul.sessions("destroy", agent, session)
+    print("removed", consul.sessions("remove", agent, "deploy", None))
+
+    try:
+        consul.action({"state": "renew", "name": "deploy", "url": url})
+    except Failed as failure:
+        print(f"{failure.kind}, status {failure.status}, retryable {failure.retryable}: {failure}")

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What only a real `ansible-playbook` shows: check mode, diff, the second run, loops, messages, the example playbook.
+#
+# usage: playbook.sh TARGET_FOLDER COMPONENT, after ../setup.sh, with CONSUL_HTTP_ADDR and CONSUL_NODE set
+set -euo pipefail
+
+target=$(cd "$1" && pwd)
+component=$(realpath "$2")
+here=$(cd "$(dirname "$0")" && pwd)
+example=$here/../../../host/examples/ansible
+
+export ANSIBLE_LIBRARY=$example/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_NOCOLOR=true
+
+play() {
+    "$target/venv/bin/ansible-playbook" --inventory localhost, -e ansible_connection=local \
+        -e ansible_python_interpreter="$target/venv/bin/python" -e component="$component" -e prefix="playbook-$$" "$@" 2>&1
+}
+
+# expect WORDS PLAYBOOK…: the output of the run has these words.
+expect() {
+    local words=$1 output
+    shift
+    output=$(play "$@") || true
+    grep --quiet --fixed-strings -- "$words" <<<"$output" && return
+    echo "$output" >&2
+    echo "playbook.sh: no \`$words\` in the output of ansible-playbook $*" >&2
+    exit 1
+}
+
+desired=$here/desired.yml
+expect 'changed=1    unreachable=0    failed=0' "$desired" --check
+expect "+    \"Name\": \"playbook-$$-units\"," "$desired" --check --diff # nothing was written by the run before
+expect 'changed=1    unreachable=0    failed=0' "$desired"
+expect 'changed=0    unreachable=0    failed=0' "$desired"
+expect 'changed=0    unreachable=0    failed=0' "$desired" --check
+expect "-    \"Name\": \"playbook-$$-units\"," "$desired" --check --diff -e state=absent
+expect 'changed=1    unreachable=0    failed=0' "$desired" -e state=absent
+expect 'changed=0    unreachable=0    failed=0' "$desired" -e state=absent
+expect 'failed=0' "$here/failures.yml"
+expect 'ok=7    changed=3    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR"
+echo ok

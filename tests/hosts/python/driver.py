@@ -1,0 +1,77 @@
+"""Runs operations.json and prints a JSON line for each, {"name": …, "result": …}.
+
+usage: driver.py python COMPONENT    by the Python example
+       driver.py native PROGRAM      by the program `consul-session`, actions only
+       driver.py ansible             not at all: prints the actions, filled in but for $id, for driver.yml
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+HOSTS = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(HOSTS.parent.parent / "host" / "examples" / "python"))
+import plugin
+
+URL = os.environ["CONSUL_HTTP_ADDR"]
+words = {
+    "$run": os.environ["RUN"],
+    "$node": os.environ["CONSUL_NODE"],
+    "$refused": "http://127.0.0.1:1",
+    "$hanging": os.environ["HANGING_ADDR"],
+    "$acl": os.environ.get("CONSUL_ACL_ADDR"),
+    "$readonly": os.environ.get("CONSUL_ACL_TOKEN_READONLY"),
+    "$agent": {"address": URL},
+    "$id": "$id",  # the id in the last result that had one
+}
+
+
+def fill(value):
+    if isinstance(value, dict):
+        return {key: fill(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item) for item in value]
+    if isinstance(value, str):
+        return words[value] if value in words else value.replace("$run", words["$run"])
+    return value
+
+
+def operations(host):
+    for operation in json.loads((HOSTS / "operations.json").read_text("utf-8")):
+        without_acl = "$acl" in json.dumps(operation) and not words["$acl"]
+        without_types = "sessions" in operation and host != "python"
+        if host not in operation.get("not", []) and not without_acl and not without_types:
+            if "action" in operation:
+                operation["action"] = {"url": URL, **operation["action"]}
+            yield fill(operation)
+
+
+def action(host, params):
+    if host == "python":
+        return json.loads(plugin.call(sys.argv[2], 30, "action", "run", json.dumps(params))[1])
+    command = [sys.argv[2], "apply"]
+    return json.loads(subprocess.run(command, input=json.dumps(params), stdout=subprocess.PIPE, text=True, check=False).stdout)
+
+
+def main():
+    host = sys.argv[1]
+    if host == "ansible":
+        print(json.dumps(list(operations(host))))
+        return
+    for operation in operations(host):
+        if "action" in operation:
+            result = action(host, operation["action"])
+            words["$id"] = result.get("session_id") or words["$id"]
+        elif "many" in operation:
+            name, result = operation["many"]["name"], operation["many"]["count"]
+            for _ in range(result):
+                action(host, {"url": URL, "name": name, "unique": False})
+        else:
+            _, result = plugin.call(sys.argv[2], 30, "sessions", *operation["sessions"])
+            words["$id"] = result if isinstance(result, str) else words["$id"]
+        print(json.dumps({**operation, "result": result}), flush=True)
+
+
+main()

@@ -1,0 +1,157 @@
+//! The plugin in hosts that nobody here wrote: Python (wasmtime-py), JavaScript (transpiled by jco) and Ansible. The same
+//! list of operations as natively, and the same results.
+//!
+//! These install pinned packages under `target/`, and so run only where `CI` or `CONSUL_SESSION_HOSTS` is set.
+
+use consul_session_tests::bad_server::Server;
+use consul_session_tests::consul;
+use consul_session_tests::program::Program;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts")
+}
+
+/// The folder with what is installed, and the plugin.
+struct Installed {
+    folder: PathBuf,
+    plugin: PathBuf,
+}
+
+fn installed() -> Option<&'static Installed> {
+    static INSTALLED: OnceLock<Option<Installed>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
+        if std::env::var_os("CI").is_none() && std::env::var_os("CONSUL_SESSION_HOSTS").is_none() {
+            return None;
+        }
+        let target = std::env::current_exe()
+            .unwrap()
+            .ancestors()
+            .nth(3)
+            .unwrap()
+            .to_owned();
+        let folder = target.join("hosts");
+        let output = Command::new("bash")
+            .arg(here().join("setup.sh"))
+            .arg(&folder)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let plugin = folder.join("consul-session.wasm");
+        let written = Program::new(["component", "plugin", "-o", plugin.to_str().unwrap()]).run();
+        assert_eq!(written.code, 0, "{written:?}");
+        Some(Installed { folder, plugin })
+    });
+    if installed.is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: other hosts; set CONSUL_SESSION_HOSTS=1 to install them under target/"
+        );
+    }
+    installed.as_ref()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+/// What a host makes of the operations, by the operation's name.
+fn operations(
+    host: &str,
+    component: &Path,
+    installed: &Installed,
+) -> Option<BTreeMap<String, Value>> {
+    // An agent of its own: the operations list all sessions.
+    let (plain, acl) = (consul::Agent::start()?, consul::with_acl()?);
+    let hanging = Server::raw(|_stream, _| {
+        std::thread::sleep(Duration::from_secs(30));
+        Ok(())
+    });
+    let output = Command::new("bash")
+        .arg(here().join("run.sh"))
+        .args([host])
+        .args([&installed.folder, component])
+        .env("CONSUL_HTTP_ADDR", &plain.http)
+        .env("CONSUL_ACL_ADDR", &acl.agent.http)
+        .env("CONSUL_ACL_TOKEN_READONLY", &acl.reader)
+        .env("HANGING_ADDR", hanging.url())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{host}: {}", said(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let results: BTreeMap<String, Value> = lines
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["operation"].as_str().unwrap().to_owned(), line)
+        })
+        .collect();
+    Some(results)
+}
+
+#[track_caller]
+fn same_as_natively(host: &str) {
+    let Some(installed) = installed() else { return };
+    let program = std::env::current_exe()
+        .unwrap()
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("consul-session");
+    let Some(native) = operations("native", &program, installed) else {
+        return;
+    };
+    let stock = operations(host, &installed.plugin, installed).unwrap();
+    assert!(
+        stock.len() > 10,
+        "{host} ran {} operations only",
+        stock.len()
+    );
+    let mut compared = 0;
+    for (name, result) in &stock {
+        if let Some(native) = native.get(name) {
+            assert_eq!(result, native, "{host}: {name}");
+            compared += 1;
+        }
+    }
+    assert!(
+        compared > 10,
+        "{host}: {compared} operations in common with the native run only"
+    );
+}
+
+#[test]
+fn python() {
+    same_as_natively("python");
+}
+
+#[test]
+fn javascript() {
+    same_as_natively("javascript");
+}
+
+#[test]
+fn ansible() {
+    same_as_natively("ansible");
+}
+
+#[test]
+fn a_playbook_that_used_the_original() {
+    let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {
+        return;
+    };
+    let output = Command::new("bash")
+        .arg(here().join("ansible/playbook.sh"))
+        .args([&installed.folder, &installed.plugin])
+        .env("CONSUL_HTTP_ADDR", &agent.http)
+        .env("CONSUL_NODE", consul::NODE)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
