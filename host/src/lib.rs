@@ -1,13 +1,16 @@
 //! Sessions of HashiCorp Consul through a WebAssembly component that can reach nothing but HTTP, and that only as far as
 //! the host's policy goes.
 //!
-//! ```no_run
-//! # async fn example() -> anyhow::Result<()> {
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> anyhow::Result<()> {
 //! use consul_session::{Client, NewSession, OnDifference, Runtime, SECOND, Token};
 //!
+//! # let agent = consul_session::dev_agent::DevAgent::builder().acl_token("a-token").start().await?;
+//! # let address = agent.address();
 //! let runtime = Runtime::new()?; // once per program: the component, compiled when this crate was built
 //! let consul = Client::builder() // once per tenant
-//!     .address("https://consul.example:8501")
+//!     .address(address) // "https://consul.example:8501"; nothing else can be reached
 //!     .token(Token::new("a-token")?) // added by the host; the component never sees it
 //!     .build(&runtime)?;
 //!
@@ -17,8 +20,12 @@
 //!     ..NewSession::default()
 //! };
 //! let ensured = consul.ensure(&wanted, OnDifference::Refuse).await?; // idempotent
-//! println!("{} created: {}", ensured.session.id, ensured.created);
+//! assert!(ensured.created);
 //! consul.renew(&ensured.session.id).await?;
+//!
+//! // The same in the words of the automation module, as a tenant's task would come in.
+//! let again = consul.action(r#"{"state": "present", "name": "deploy", "ttl": "30s"}"#).await;
+//! assert!(again.unwrap().contains(r#""changed":false"#));
 //! consul.destroy(&ensured.session.id).await?;
 //! # Ok(())
 //! # }

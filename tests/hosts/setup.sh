@@ -10,7 +10,7 @@ examples=$here/../../host/examples
 mkdir -p "$1"
 target=$(cd "$1" && pwd)
 
-pinned=$(cat "$examples"/python/requirements.txt "$here"/ansible/requirements.txt "$examples"/javascript/package-lock.json | sha256sum)
+pinned=$(cat "$examples"/python/requirements.txt "$here"/ansible/requirements.txt "$examples"/javascript/package-lock.json "$here"/jco/package-lock.json | sha256sum)
 [[ $(cat "$target/pinned" 2>/dev/null) == "$pinned" ]] && exit
 
 # Of several test processes one installs, the others wait for it.
@@ -18,15 +18,17 @@ exec 9>"$target/lock"
 flock 9
 [[ $(cat "$target/pinned" 2>/dev/null) == "$pinned" ]] && exit
 
-rm -rf "$target/venv" "$target/javascript"
+rm -rf "$target/venv" "$target/javascript" "$target/jco"
 python3 -m venv "$target/venv"
 "$target/venv/bin/pip" install --quiet --require-hashes --requirement "$examples/python/requirements.txt"
 "$target/venv/bin/pip" install --quiet --requirement "$here/ansible/requirements.txt"
 
 # Copied, as Node looks for packages above the real place of a module. Not `npm ci`: npm 11 takes a lock file without
 # addresses of packages for other platforms to be out of step.
-mkdir "$target/javascript"
-cp "$examples"/javascript/{package.json,package-lock.json,.npmrc} "$target/javascript"
-(cd "$target/javascript" && npm install --no-save --no-audit --no-fund --loglevel=error)
+for packages in "$examples/javascript" "$here/jco"; do
+    mkdir "$target/${packages##*/}"
+    cp "$packages"/{package.json,package-lock.json,.npmrc} "$target/${packages##*/}"
+    (cd "$target/${packages##*/}" && npm install --no-save --no-audit --no-fund --loglevel=error)
+done
 
 echo "$pinned" >"$target/pinned"

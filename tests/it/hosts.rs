@@ -141,6 +141,59 @@ fn ansible() {
     same_as_natively("ansible");
 }
 
+/// The command by `jco run`, which passes its own environment on and exits with 1 for any failure.
+#[test]
+fn jco_runs_the_command() {
+    let (Some(installed), Some(agent)) = (installed(), consul::plain()) else {
+        return;
+    };
+    let command = installed.folder.join("command.wasm");
+    let written = Program::new(["component", "command", "-o", command.to_str().unwrap()]).run();
+    assert_eq!(written.code, 0, "{written:?}");
+    let path = std::env::var("PATH").unwrap();
+    let jco = |arguments: &[&str]| {
+        let program = installed.folder.join("jco/node_modules/.bin/jco");
+        let mut all = vec!["run", command.to_str().unwrap()];
+        all.extend(arguments);
+        Program::other(program, all)
+            .env("PATH", &path)
+            .env("HOME", installed.folder.as_os_str())
+            .env("CONSUL_HTTP_ADDR", &agent.http)
+            .run()
+    };
+    let native = |arguments: &[&str]| {
+        let mut all = vec!["apply"];
+        all.extend(arguments);
+        Program::new(all).env("CONSUL_HTTP_ADDR", &agent.http).run()
+    };
+    let made = jco(&["present", "name=jco ü", "ttl=30s", "node_checks=[]"]);
+    assert_eq!(
+        (made.code, &made.json()["changed"]),
+        (0, &serde_json::json!(true)),
+        "{made:?}"
+    );
+    for arguments in [
+        &["present", "name=jco ü", "ttl=30s", "node_checks=[]"][..],
+        &["info", "name=jco ü"],
+        &["present", "name=jco ü", "ttl=1m"],
+        &["renew", "name=jco ü"],
+        &["node", "node=nobody"],
+        &["absent", "name=nobody"],
+        &["list", "nmae=x"],
+        &["list", "url=http://127.0.0.1:1"],
+    ] {
+        let (jco, native) = (jco(arguments), native(arguments));
+        assert_eq!(jco.stdout, native.stdout, "{arguments:?} {}", jco.stderr);
+        assert_eq!(jco.code, native.code, "{arguments:?}");
+    }
+    let gone = jco(&["absent", "name=jco ü"]);
+    assert_eq!(
+        gone.json()["session_ids"].as_array().unwrap().len(),
+        1,
+        "{gone:?}"
+    );
+}
+
 #[test]
 fn a_playbook_that_used_the_original() {
     let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {

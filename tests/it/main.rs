@@ -3,6 +3,7 @@
 
 mod absent;
 mod acl;
+mod agent;
 mod bad_servers;
 mod cli;
 mod client;

@@ -4,6 +4,7 @@
 use consul_session::Runtime;
 use std::path::Path;
 
+#[allow(clippy::print_stdout, reason = "as a build script it speaks to cargo")]
 #[path = "../../host/build/guest.rs"]
 mod guest;
 

@@ -302,16 +302,21 @@ impl Request {
     ) -> Result<Bytes, Refusal> {
         let declared = self.content_length();
         if declared.is_none_or(|length| length <= limit as u64) {
-            match Limited::new(&mut self.body, limit).collect().await {
-                Ok(body) => return Ok(body.to_bytes()),
-                Err(error) if error.is::<LengthLimitError>() => {}
-                // The client went away in the middle; there is nobody to read the answer.
-                Err(_) => return Err(Reply::empty(StatusCode::BAD_REQUEST).into()),
+            let body = Limited::new(&mut self.body, limit).collect();
+            match tokio::time::timeout(BODY_TIME, body).await {
+                Ok(Ok(body)) => return Ok(body.to_bytes()),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {}
+                // The client went away in the middle, or goes on for ever; there is nobody to read the answer.
+                Ok(Err(_)) | Err(_) => {
+                    let reply = Reply::empty(StatusCode::BAD_REQUEST);
+                    return Err(reply.with(CONNECTION.as_str(), "close").into());
+                }
             }
         }
         // A client that is still writing when the connection closes may never see the answer,
         // so some more of the body is read and dropped.
-        let _ = Limited::new(&mut self.body, DRAINED_BYTES).collect().await;
+        let rest = Limited::new(&mut self.body, DRAINED_BYTES).collect();
+        let _ = tokio::time::timeout(BODY_TIME, rest).await;
         let length = declared.map_or_else(|| format!(">{limit}"), |length| length.to_string());
         let text = format!(
             "Request body({length} bytes) too large, max size: {limit} bytes. \
@@ -321,6 +326,9 @@ impl Request {
         Err(reply.with(CONNECTION.as_str(), "close").into())
     }
 }
+
+/// How long a body may take to come; a client that stalls does not hold its connection for good.
+const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// How much of a refused body is read, for the sake of the client's ears.
 const DRAINED_BYTES: usize = 1024 * 1024;
