@@ -96,7 +96,7 @@ pub(super) enum Command {
   consul-session create leader --delay 0 --behavior delete --no-checks")]
     Create(Create),
     /// Destroy a session by id, or all of a name.
-    Destroy(Which),
+    Destroy(Change),
     /// Look up a session by id or name.
     Info(Which),
     /// List the sessions of a node.
@@ -107,7 +107,7 @@ pub(super) enum Command {
     /// List all sessions.
     List,
     /// Start the TTL of a session anew.
-    Renew(Which),
+    Renew(Change),
     /// Run one action in the words of the automation module: parameters in, one JSON object out.
     #[command(after_help = "Examples:
   consul-session apply state=present name=deploy ttl=30s
@@ -201,10 +201,10 @@ pub(super) struct Create {
 
 /// A session, by id or by name.
 #[derive(Args)]
-#[group(required = true, multiple = true)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["id", "name"]))]
 pub(super) struct Which {
     /// The session's id.
-    #[arg(conflicts_with = "name")]
     id: Option<String>,
     /// The session's name.
     #[arg(long)]
@@ -212,6 +212,14 @@ pub(super) struct Which {
     /// Only on this node.
     #[arg(long, requires = "name")]
     node: Option<String>,
+}
+
+/// A session that is to change.
+#[derive(Args)]
+#[group(skip)]
+pub(super) struct Change {
+    #[command(flatten)]
+    which: Which,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -246,6 +254,13 @@ impl Which {
         set(&mut map, "id", self.id);
         set(&mut map, "name", self.name);
         set(&mut map, "node", self.node);
+        map
+    }
+}
+
+impl Change {
+    pub(super) fn parameters(self, state: &str) -> Map<String, Value> {
+        let mut map = self.which.parameters(state);
         set(&mut map, "check_mode", self.dry_run.then_some(true));
         map
     }

@@ -51,11 +51,12 @@ pub fn main() -> ExitCode {
             map
         }
     };
+    let dry_run = parameters.contains_key("check_mode");
     match perform(&connection, parameters) {
         Ok(result) => {
             let text = match format {
                 Format::Json => format!("{result}\n"),
-                Format::Table => output::tell(&result),
+                Format::Table => output::tell(&result, dry_run),
             };
             print(&text)
         }

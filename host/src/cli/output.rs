@@ -4,9 +4,10 @@
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// A result of the action door, told to a person.
-pub(super) fn tell(result: &Value) -> String {
+/// A result of the action door, told to a person. After a dry run it tells what would be.
+pub(super) fn tell(result: &Value, dry_run: bool) -> String {
     let mut text = String::new();
+    let would_be = if dry_run { "would be " } else { "" };
     let changed = result["changed"] == true;
     if let Some(sessions) = result["sessions"].as_array() {
         text.push_str(&table(sessions));
@@ -15,7 +16,7 @@ pub(super) fn tell(result: &Value) -> String {
             .as_array()
             .map_or(&[][..], Vec::as_slice);
         for id in ids {
-            let _ = writeln!(text, "destroyed {}", plain(id));
+            let _ = writeln!(text, "{would_be}destroyed {}", plain(id));
         }
         if ids.is_empty() {
             text.push_str("nothing to destroy\n");
@@ -28,12 +29,13 @@ pub(super) fn tell(result: &Value) -> String {
         };
         match result["session_id"].as_str() {
             Some(_) => {
-                let _ = writeln!(text, "{word} {}", plain(&result["session_id"]));
+                let would_be = if changed { would_be } else { "" };
+                let _ = writeln!(text, "{would_be}{word} {}", plain(&result["session_id"]));
             }
             None => text.push_str("would be created\n"),
         }
         for id in result["replaced"].as_array().into_iter().flatten() {
-            let _ = writeln!(text, "replaced {}", plain(id));
+            let _ = writeln!(text, "{would_be}replaced {}", plain(id));
         }
         if result["session"].is_object() {
             text.push_str(&table(std::slice::from_ref(&result["session"])));
@@ -119,20 +121,30 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn a_dry_run_claims_nothing() {
+        let destroyed = json!({"changed": true, "session_id": "x", "session_ids": ["x"]});
+        assert_eq!(tell(&destroyed, true), "would be destroyed x\n");
+        assert_eq!(tell(&destroyed, false), "destroyed x\n");
+    }
+
+    #[test]
     fn tells_results() {
         let session = json!({"ID": "id-1", "Name": "a\u{1b}[31mb", "Node": "n", "TTL": "", "LockDelay": 1_500_000_000_i64, "Behavior": "release", "NodeChecks": ["serfHealth"]});
-        let told = tell(&json!({"changed": false, "sessions": [session]}));
+        let told = tell(&json!({"changed": false, "sessions": [session]}), false);
         assert!(told.starts_with("ID"), "{told}");
         assert!(
             told.contains("a\\u{1b}[31mb") && told.contains("1.5s") && told.contains("serfHealth"),
             "{told}"
         );
         assert_eq!(
-            tell(&json!({"changed": false, "sessions": []})),
+            tell(&json!({"changed": false, "sessions": []}), false),
             "no sessions\n"
         );
         assert_eq!(
-            tell(&json!({"changed": false, "session_id": "x", "session_ids": []})),
+            tell(
+                &json!({"changed": false, "session_id": "x", "session_ids": []}),
+                false
+            ),
             "nothing to destroy\n"
         );
         let created = tell(
