@@ -149,6 +149,7 @@ mod tests {
         );
         let created = tell(
             &json!({"changed": true, "session_id": "id-1", "behavior": "release", "session": session, "warnings": ["w"]}),
+            false,
         );
         assert!(
             created.starts_with("created id-1\n") && created.ends_with("warning: w\n"),
