@@ -154,7 +154,7 @@ impl Trust {
     /// connection, not before.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = if self.verify {
+        let rule = if self.verify {
             let mut roots = RootCertStore::empty();
             if self.system {
                 let found = rustls_native_certs::load_native_certs();
@@ -177,18 +177,17 @@ impl Trust {
                     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
                 Some(builder.build().map_err(|error| error.to_string())?)
             };
-            Arc::new(Verifier {
+            Rule::Verify {
                 chains,
                 known: self.extra.clone(),
-                provider: provider.clone(),
-            })
+            }
         } else {
-            Arc::new(Unverified(Verifier {
-                chains: None,
-                known: Vec::new(),
-                provider: provider.clone(),
-            }))
+            Rule::BelieveAny
         };
+        let verifier = Arc::new(Verifier {
+            rule,
+            provider: provider.clone(),
+        });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -203,12 +202,22 @@ impl Trust {
     }
 }
 
-/// Verifies by chains to the roots, and beyond what rustls does: a certificate that itself stands in the CA file.
+/// Decides on a server's certificate. Whatever the rule, the handshake's signature has to be the certificate's.
 #[derive(Debug)]
 struct Verifier {
-    chains: Option<Arc<WebPkiServerVerifier>>,
-    known: Vec<CertificateDer<'static>>,
+    rule: Rule,
     provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// By chains to the roots, and beyond what rustls does, a certificate that itself stands in the CA file.
+    Verify {
+        chains: Option<Arc<WebPkiServerVerifier>>,
+        known: Vec<CertificateDer<'static>>,
+    },
+    /// Any is believed.
+    BelieveAny,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -220,7 +229,10 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let by_chain = match &self.chains {
+        let Rule::Verify { chains, known } = &self.rule else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let by_chain = match chains {
             Some(chains) => chains.verify_server_cert(
                 end_entity,
                 intermediates,
@@ -230,17 +242,12 @@ impl ServerCertVerifier for Verifier {
             ),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        match by_chain {
-            Err(_) if self.known.iter().any(|known| known == end_entity) => {
-                check_dates(end_entity, now)?;
-                rustls::client::verify_server_name(
-                    &ParsedCertificate::try_from(end_entity)?,
-                    server_name,
-                )?;
-                Ok(ServerCertVerified::assertion())
-            }
-            by_chain => by_chain,
+        if by_chain.is_ok() || !known.iter().any(|known| known == end_entity) {
+            return by_chain;
         }
+        check_dates(end_entity, now)?;
+        rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -281,45 +288,4 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), ru
         return Err(CertificateError::Expired.into());
     }
     Ok(())
-}
-
-/// Believes every certificate; the handshake's signature still has to be the certificate's.
-#[derive(Debug)]
-struct Unverified(Verifier);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
 }
