@@ -1,6 +1,6 @@
 // A node of a workflow: one worker at a time for each job. The session is the claim, and ends by itself with the worker.
 //
-//     npm ci && npm run transpile -- plugin.wasm && CONSUL_HTTP_ADDR=http://127.0.0.1:8500 node workflow.mjs
+//     npm install && npm run transpile -- plugin.wasm && CONSUL_HTTP_ADDR=http://127.0.0.1:8500 node workflow.mjs
 
 import { ConsulSession, Failed } from "./consul-session.mjs";
 
