@@ -53,7 +53,7 @@ pub fn start(builder: Builder) -> (DevAgent, Server) {
 pub fn everywhere(test: impl Fn(&Server)) {
     let (_agent, server) = start(DevAgent::builder());
     test(&server);
-    on_real(consul::plain(), test);
+    on_real(consul::real(), test);
 }
 
 /// Runs a test on all servers with access control.

@@ -1,6 +1,6 @@
 //! `consul-session agent`, `--dev` and `demo`: the development agent as the program offers it.
 
-use consul_session_tests::program::{Program, apply};
+use consul_session_tests::program::{Program, apply, path};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -14,13 +14,7 @@ struct Agent {
 
 impl Agent {
     fn start(arguments: &[&str]) -> Agent {
-        let program = std::env::current_exe()
-            .unwrap()
-            .ancestors()
-            .nth(2)
-            .unwrap()
-            .join("consul-session");
-        let mut process = Command::new(program)
+        let mut process = Command::new(path())
             .env_clear()
             .args(["agent", "--listen", "127.0.0.1:0"])
             .args(arguments)

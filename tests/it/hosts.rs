@@ -5,7 +5,7 @@
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul;
-use consul_session_tests::program::Program;
+use consul_session_tests::program::{Program, path};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -98,13 +98,7 @@ fn operations(
 #[track_caller]
 fn same_as_natively(host: &str) {
     let Some(installed) = installed() else { return };
-    let program = std::env::current_exe()
-        .unwrap()
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("consul-session");
-    let Some(native) = operations("native", &program, installed) else {
+    let Some(native) = operations("native", &path(), installed) else {
         return;
     };
     let stock = operations(host, &installed.plugin, installed).unwrap();

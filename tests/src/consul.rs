@@ -1,8 +1,9 @@
 //! Real Consul agents in development mode: one of each kind per test process, shared by its tests, or one for a single
 //! test that needs the agent to itself.
 //!
-//! Where no Consul can be had, [`plain`], [`with_acl`], [`with_tls`] and [`Agent::start`] say so on standard error and
-//! give nothing, and the test returns; where `CI` is set they fail, so that nothing is skipped unseen.
+//! Where no Consul can be had, the development agent stands in for [`plain`]; [`with_acl`], [`with_tls`] and
+//! [`Agent::start`] say so on standard error and give nothing, and the test returns. Where `CI` is set all of them fail,
+//! so that nothing is skipped unseen.
 
 use crate::api::Api;
 use crate::ca::Authority;
@@ -58,10 +59,26 @@ pub struct TlsAgent {
     pub authority: Authority,
 }
 
-/// The shared agent without access control.
+/// The shared agent without access control. Where no Consul can be had the development agent stands in for it.
 pub fn plain() -> Option<&'static Agent> {
     static AGENT: OnceLock<Result<Agent, String>> = OnceLock::new();
+    if program().is_err() && env::var_os("CI").is_none() {
+        let agent = AGENT.get_or_init(|| {
+            let _ = writeln!(
+                io::stderr(),
+                "no Consul can be had: the development agent stands in for it; set CONSUL_BIN to test against a real one"
+            );
+            start(&Kind::StandIn)
+        });
+        return Some(agent.as_ref().unwrap_or_else(|why| panic!("{why}")));
+    }
     shared(&AGENT, || start(&Kind::Plain))
+}
+
+/// The shared agent without access control, if it is a real Consul.
+pub fn real() -> Option<&'static Agent> {
+    had()?;
+    plain()
 }
 
 /// The shared agent with access control.
@@ -207,6 +224,7 @@ fn start_with_tls() -> Result<TlsAgent, String> {
 
 /// What sets an agent apart.
 enum Kind {
+    StandIn,
     Plain,
     Acl,
     Tls { configuration: String },
@@ -224,6 +242,9 @@ fn start(kind: &Kind) -> Result<Agent, String> {
 }
 
 fn try_start(kind: &Kind) -> Result<Agent, String> {
+    if let Kind::StandIn = kind {
+        return try_start_stand_in();
+    }
     let program = program()?;
     let [http, https, lan, wan, server] = free_ports().map(|port| port.to_string());
     let mut command = Command::new("sh");
@@ -239,7 +260,7 @@ fn try_start(kind: &Kind) -> Result<Agent, String> {
         command.args(["-grpc-tls-port", "-1"]);
     }
     match kind {
-        Kind::Plain => {}
+        Kind::StandIn | Kind::Plain => {}
         Kind::Acl => {
             command.args(["-hcl", r#"acl { enabled = true, default_policy = "deny" }"#]);
         }
@@ -260,6 +281,28 @@ fn try_start(kind: &Kind) -> Result<Agent, String> {
         Kind::Acl => wait_until(&agent.guard, || leads(&agent.api))?,
         _ => wait_until_healthy(&agent)?,
     }
+    Ok(agent)
+}
+
+/// The development agent, in a process of its own like the real one.
+fn try_start_stand_in() -> Result<Agent, String> {
+    let [port] = free_ports();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", Guard::SCRIPT, "guard"])
+        .arg(crate::program::path())
+        .args(["agent", "--node", NODE, "--listen"])
+        .arg(format!("127.0.0.1:{port}"));
+    let guard =
+        Guard::spawn(command).map_err(|error| format!("cannot start the agent: {error}"))?;
+    let http = format!("http://127.0.0.1:{port}");
+    let agent = Agent {
+        api: Api::new(&http),
+        https: String::new(),
+        http,
+        guard,
+    };
+    wait_until_healthy(&agent)?;
     Ok(agent)
 }
 

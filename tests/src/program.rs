@@ -39,7 +39,7 @@ pub fn apply(url: &str, mut parameters: Value) -> Run {
 }
 
 /// Where the program is: `CONSUL_SESSION_BIN`, or beside the test executable, where cargo puts it.
-fn path() -> PathBuf {
+pub fn path() -> PathBuf {
     if let Some(path) = env::var_os("CONSUL_SESSION_BIN") {
         return path.into();
     }
