@@ -101,10 +101,9 @@ impl Context<'_> {
                     "Consul does not know this token: it is misspelt, has expired, or belongs to another cluster."
                 } else if says("blocked by agent configuration") {
                     "The agent's configuration (http_config.block_endpoints) shuts this endpoint."
-                } else if self.token.is_none() {
-                    "If no token is set, set one; it needs session:read on the session's node, and session:write to change anything."
                 } else {
-                    "The token needs session:read on the session's node, and session:write to change anything."
+                    // The same words whether the token is the component's own or added by the host, unseen.
+                    "It takes a token that may: set one with session:read on the session's node, and session:write to change anything."
                 },
             );
         }

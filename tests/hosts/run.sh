@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs operations.json on a host, after setup.sh, and prints a JSON line for each. The lines of every host are to be those
-# of expected.jsonl, save for operations that a host leaves out.
+# Runs operations.json on a host, after setup.sh, and prints a JSON line for each. Two hosts are to print the same lines for
+# the operations that both run.
 #
 # usage: run.sh python|javascript|ansible TARGET_FOLDER COMPONENT
 #        run.sh native TARGET_FOLDER PROGRAM

@@ -219,6 +219,45 @@ fn the_same_failures() {
 }
 
 #[test]
+fn a_thousand_sessions() {
+    if wasmtime().is_none() {
+        return;
+    }
+    let Some(agent) = consul::Agent::start() else {
+        return;
+    };
+    for number in 0..1000 {
+        agent
+            .api
+            .create(&json!({"Name": format!("session {number}"), "NodeChecks": []}));
+    }
+    let url = format!("url={}", agent.http);
+    let listed = same(&[], &["list", &url], None).unwrap();
+    assert_eq!(listed.json()["sessions"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
+fn the_same_with_every_kind_of_token() {
+    let Some(acl) = consul::with_acl() else {
+        return;
+    };
+    let nobody = "00000000-0000-0000-0000-00000000dead";
+    for token in ["", nobody, &acl.reader, &acl.powerless] {
+        let environment = [
+            ("CONSUL_HTTP_ADDR", acl.agent.http.as_str()),
+            ("CONSUL_HTTP_TOKEN", token),
+        ];
+        let _ = same(&environment, &["present", "name=denied", "unique=no"], None);
+        let _ = same(&environment, &["list"], None);
+        let _ = same(
+            &environment,
+            &["absent", "id=00000000-0000-0000-0000-000000000000"],
+            None,
+        );
+    }
+}
+
+#[test]
 fn sixty_creates_are_sixty_successes() {
     // With a declared length a flush after the last byte may say that the stream is closed, though the request went out.
     let (Some(wasmtime), Some(agent)) = (wasmtime(), consul::plain()) else {
