@@ -179,8 +179,10 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
     use BreachKind::{Broken, Denied, NotHttp, Other, Timeout, Tls};
     let (kind, sent) = match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => (Denied, false),
-        ErrorCode::DnsTimeout | ErrorCode::ConnectionTimeout => (Timeout, false),
-        ErrorCode::ConnectionReadTimeout
+        ErrorCode::DnsTimeout => (Timeout, false),
+        // preview2-shim 0.26 says so of an answer that is late too: the request may have gone out.
+        ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
         | ErrorCode::ConnectionWriteTimeout
         | ErrorCode::HttpResponseTimeout => (Timeout, true),
         ErrorCode::TlsProtocolError
@@ -210,7 +212,7 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
 /// The code in words, with a detail where the host gave one. Not by `Debug`, whose code was 7 KB of the component.
 fn words(code: &ErrorCode) -> String {
     let (words, detail) = match code {
-        ErrorCode::DnsTimeout => ("the name server did not answer", None),
+        ErrorCode::DnsTimeout => ("no connection in time", None),
         ErrorCode::DnsError(detail) => ("the name cannot be resolved", detail.rcode.as_deref()),
         ErrorCode::DestinationNotFound => ("destination not found", None),
         ErrorCode::DestinationUnavailable => ("destination unavailable", None),
@@ -218,7 +220,7 @@ fn words(code: &ErrorCode) -> String {
         ErrorCode::DestinationIpUnroutable => ("destination address unroutable", None),
         ErrorCode::ConnectionRefused => ("connection refused", None),
         ErrorCode::ConnectionTerminated => ("connection closed by the server", None),
-        ErrorCode::ConnectionTimeout => ("connecting took too long", None),
+        ErrorCode::ConnectionTimeout => ("connecting or waiting took too long", None),
         ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
             ("the server took too long to answer", None)
         }
@@ -238,7 +240,7 @@ fn words(code: &ErrorCode) -> String {
         ErrorCode::HttpResponseBodySize(_) => ("the answer is too large", None),
         ErrorCode::HttpResponseTransferCoding(_) => ("transfer coding not understood", None),
         ErrorCode::HttpResponseContentCoding(_) => ("content coding not understood", None),
-        ErrorCode::HttpProtocolError => ("not HTTP", None),
+        ErrorCode::HttpProtocolError => ("closed early, or not HTTP", None),
         ErrorCode::ConfigurationError => ("the host is misconfigured", None),
         ErrorCode::InternalError(detail) => ("an error inside the host", detail.as_deref()),
         _ => ("the request cannot be sent as it is", None),

@@ -126,6 +126,9 @@ impl Inner {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    last = Fault::new(Kind::ConnectTimeout, error.to_string());
+                }
                 Err(error) => last = Fault::from_io(&error),
             }
         }

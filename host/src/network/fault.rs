@@ -99,7 +99,7 @@ impl Fault {
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => Kind::Refused,
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
-            io::ErrorKind::TimedOut => Kind::ConnectTimeout,
+            io::ErrorKind::TimedOut => Kind::ReadTimeout,
             _ => Kind::Terminated,
         };
         Fault::new(kind, error.to_string())
@@ -139,7 +139,8 @@ impl Fault {
                 rcode: Some(self.detail),
                 info_code: None,
             },
-            Kind::ConnectTimeout => WasiError::ConnectionTimeout,
+            // Of all codes for a wait the one that nobody uses once a request is out: a component must be able to tell.
+            Kind::ConnectTimeout => WasiError::DnsTimeout,
             Kind::Refused => WasiError::ConnectionRefused,
             Kind::Unreachable => WasiError::DestinationUnavailable,
             Kind::Certificate => WasiError::TlsCertificateError,
@@ -163,6 +164,7 @@ impl Fault {
         match self.kind {
             Kind::Denied
             | Kind::AddressDenied
+            | Kind::ConnectTimeout
             | Kind::Certificate
             | Kind::Handshake
             | Kind::NotHttp
