@@ -209,7 +209,7 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
     breach(kind, &words(code), sent && handled)
 }
 
-/// The code in words, with a detail where the host gave one. Not by `Debug`, whose code was 7 KB of the component.
+/// The code in words, with a detail where the host gave one. Not by `Debug`, which brings much code along.
 fn words(code: &ErrorCode) -> String {
     let (words, detail) = match code {
         ErrorCode::DnsTimeout => ("no connection in time", None),

@@ -15,8 +15,8 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads one session; the error is for people. By hand, as derived code for these few fields was 20 KB of the
-    /// component.
+    /// Reads one session; the error is for people. By hand: with derived code for these few fields serde's
+    /// part of the component was 32 KB instead of 19.
     pub fn read(json: Value) -> Result<Stored, String> {
         let fields = Fields(&json);
         let ttl = match fields.text("TTL")? {
@@ -181,7 +181,7 @@ fn checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
     }
 }
 
-/// A JSON object. The macro `json!` brings a serializer into values along, 3 KB of the component.
+/// A JSON object. The macro `json!` would bring a serializer into values along.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let mut object = Map::new();
     for (name, value) in fields {
