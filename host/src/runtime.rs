@@ -236,7 +236,7 @@ struct Entries {
 }
 
 impl Journal {
-    /// The method and path of the last request that the policy let through.
+    /// The method and path of the last request that the component made, allowed or not.
     pub(crate) fn request(&self) -> Option<(String, String)> {
         self.entries().request.clone()
     }

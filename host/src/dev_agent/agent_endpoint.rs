@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::catalog::{Check, NodeDetails, Registration, Service};
-use super::catalog_endpoint::{decode_failed, decode_map};
+use super::catalog_endpoint::{decode_failed, decode_service_field};
 use super::duration;
 use super::http::{Agent, Refusal, Reply, Request, permission_denied};
 use super::json::Json;
@@ -306,17 +306,12 @@ fn decode_service(json: &Json) -> Result<(Service, Vec<Definition>), String> {
     let mut service = Service::default();
     let mut definitions = Vec::new();
     for (name, value) in json.fields("value")? {
-        match name.to_ascii_lowercase().as_str() {
-            "id" => value.string(".ID", &mut service.id)?,
+        let key = name.to_ascii_lowercase();
+        if decode_service_field(&key, value, &mut service)? {
+            continue;
+        }
+        match key.as_str() {
             "name" => value.string(".Name", &mut service.service)?,
-            "address" => value.string(".Address", &mut service.address)?,
-            "port" => value.integer(".Port", &mut service.port)?,
-            "tags" => {
-                let mut tags = None;
-                value.strings(".Tags", "string", &mut tags)?;
-                service.tags = tags.unwrap_or_default();
-            }
-            "meta" => service.meta = decode_map(".Meta", value)?,
             "enabletagoverride" => {
                 value.boolean(".EnableTagOverride", &mut service.enable_tag_override)?;
             }

@@ -170,22 +170,35 @@ fn decode_registration(json: &Json) -> Result<Registration, String> {
     Ok(registration)
 }
 
+/// Reads a field that a service has alike in the catalog and at an agent, and says whether it is one. The key is in lower
+/// case, as Consul reads it in any.
+pub(super) fn decode_service_field(
+    key: &str,
+    value: &Json,
+    service: &mut Service,
+) -> Result<bool, String> {
+    match key {
+        "id" => value.string(".ID", &mut service.id)?,
+        "address" => value.string(".Address", &mut service.address)?,
+        "port" => value.integer(".Port", &mut service.port)?,
+        "tags" => {
+            let mut tags = None;
+            value.strings(".Tags", "string", &mut tags)?;
+            service.tags = tags.unwrap_or_default();
+        }
+        "meta" => service.meta = decode_map(".Meta", value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 fn decode_service(json: &Json) -> Result<Service, String> {
     let mut service = Service::default();
     for (name, value) in json.fields("value")? {
-        match name.to_ascii_lowercase().as_str() {
-            "id" => value.string(".ID", &mut service.id)?,
-            "service" => value.string(".Service", &mut service.service)?,
-            "address" => value.string(".Address", &mut service.address)?,
-            "port" => value.integer(".Port", &mut service.port)?,
-            "tags" => {
-                let mut tags = None;
-                value.strings(".Tags", "string", &mut tags)?;
-                service.tags = tags.unwrap_or_default();
-            }
-            "meta" => service.meta = decode_map(".Meta", value)?,
-            // Consul knows more about services; sessions do not care.
-            _ => {}
+        let key = name.to_ascii_lowercase();
+        // Consul knows more about services; sessions do not care.
+        if !decode_service_field(&key, value, &mut service)? && key == "service" {
+            value.string(".Service", &mut service.service)?;
         }
     }
     if service.id.is_empty() {
