@@ -15,6 +15,8 @@ fn command(server: &Server, args: &[&str]) -> Option<Command> {
         .args(args)
         .env("CONSUL_HTTP_ADDR", &server.base_url)
         .env_remove("CONSUL_HTTP_TOKEN")
+        // What runs the command of `consul lock`; where it is unset, /bin/sh does.
+        .env_remove("SHELL")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -207,7 +209,8 @@ fn losing_the_lock() {
     everywhere(|server| {
         let prefix = server.prefix("cli-lost");
         let prefix = prefix.trim_end_matches('/');
-        let Some(mut command) = command(server, &["lock", prefix, "sleep 30"]) else {
+        // Without `exec` the shell alone would be ended, and `sleep` would hold the pipes that are read here.
+        let Some(mut command) = command(server, &["lock", prefix, "exec sleep 30"]) else {
             return;
         };
         let child = command.spawn().unwrap();
