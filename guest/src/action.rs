@@ -1,17 +1,21 @@
 //! The action door: one call in the words of the automation module, JSON in and JSON out.
 
-use crate::by_name::{self, DEFAULT_BEHAVIOR, DEFAULT_LOCK_DELAY, Ensured, Plan};
+use crate::by_name::{self, Ensured, Plan};
 use crate::connection::Environment;
 use crate::consul::{Consul, Listed};
-use crate::duration::to_json;
+use crate::duration::{SECOND, to_json};
 use crate::error::{Fault, failure, shown};
 use crate::parameters::{Action, State};
 use crate::request::{self, Consistency};
 use crate::session::{Stored, body, object};
 use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::ErrorKind;
+use crate::types::{Behavior, ErrorKind};
 use serde_json::{Map, Value};
+
+/// What Consul gives a session that asks for nothing else.
+const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;
+const DEFAULT_LOCK_DELAY: u64 = 15 * SECOND;
 
 /// Runs one action; either value is a JSON object.
 pub fn run<T: Transport>(

@@ -2,18 +2,13 @@
 //! callers that create at the same time are brought together afterwards: of all sessions of the name the oldest stays.
 
 use crate::consul::{Consul, Listed};
-use crate::duration::{SECOND, to_consul};
+use crate::difference::differences;
 use crate::error::{Fault, failure, shown};
 use crate::request::{self, Consistency};
 use crate::session::Stored;
 use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::{Behavior, ErrorKind, NewSession, ServiceCheck, Session};
-
-/// What Consul gives a session that asks for nothing else.
-pub const DEFAULT_LOCK_DELAY: u64 = 15 * SECOND;
-/// The check that ends a session when its node fails.
-const NODE_HEALTH: &str = "serfHealth";
+use crate::types::{ErrorKind, NewSession};
 
 /// What [`ensure`] is about to do.
 #[derive(Debug, PartialEq)]
@@ -143,7 +138,7 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
     failure(
         ErrorKind::Conflict,
         format!(
-            "a session named `{}` exists and differs from what is asked for: {}. Sessions cannot be changed: give `recreate: true` to replace it (its locks are released), `unique: false` for one more of the name, or another name.",
+            "a session named `{}` exists and differs from what is asked for: {}. Sessions cannot be changed: `recreate` it (its locks are released), create one more of the name (`unique: false`), or take another name.",
             shown(name),
             list.join("; ")
         ),
@@ -282,103 +277,10 @@ fn ids(sessions: &[Stored]) -> Vec<String> {
         .collect()
 }
 
-/// In what a session differs from what is asked for, for people. Only what is asked for counts.
-pub fn differences(wanted: &NewSession, session: &Session) -> Vec<String> {
-    let mut differences = Vec::new();
-    let mut compare = |what: &str, is: String, asked: String| {
-        if is != asked {
-            differences.push(format!("{what} is {is}, asked for {asked}"));
-        }
-    };
-    if let Some(behavior) = wanted.behavior {
-        compare(
-            "behavior",
-            session.behavior.as_str().into(),
-            behavior.as_str().into(),
-        );
-    }
-    if let Some(delay) = wanted.lock_delay {
-        let stored = u64::try_from(session.lock_delay).unwrap_or(0);
-        compare("delay", to_consul(stored), to_consul(delay));
-    }
-    if let Some(ttl) = wanted.ttl {
-        let spoken = |ttl: u64| {
-            if ttl == 0 {
-                "none".to_owned()
-            } else {
-                to_consul(ttl)
-            }
-        };
-        compare("ttl", spoken(session.ttl.unwrap_or(0)), spoken(ttl));
-    }
-    if let Some(checks) = expected_checks(wanted) {
-        let stored = Names::of(session.node_checks.iter().chain(&session.checks));
-        compare("checks", stored.list(), checks.list());
-    }
-    if let Some(checks) = &wanted.service_checks {
-        let spoken = |checks: &[ServiceCheck]| {
-            let names: Vec<String> = checks
-                .iter()
-                .map(|check| match check.namespace.as_deref() {
-                    None | Some("" | "default") => check.id.clone(),
-                    Some(namespace) => format!("{namespace}/{}", check.id),
-                })
-                .collect();
-            Names::of(&names).list()
-        };
-        compare(
-            "service_checks",
-            spoken(&session.service_checks),
-            spoken(checks),
-        );
-    }
-    differences
-}
-
-/// The checks that a session will have if it is created as asked for. The legacy list adds to the default check, unless
-/// it is empty, which turns all checks off.
-fn expected_checks(wanted: &NewSession) -> Option<Names<'_>> {
-    let legacy = wanted.checks.as_deref();
-    let node = wanted.node_checks.as_deref();
-    if legacy.is_none() && node.is_none() {
-        return None;
-    }
-    let mut checks = Names::of(legacy.into_iter().chain(node).flatten());
-    if node.is_none() && !checks.0.is_empty() {
-        checks.insert(NODE_HEALTH);
-    }
-    Some(checks)
-}
-
-/// A set of names. Sorted by insertion: the general sorts were 14 KB of the component.
-struct Names<'a>(Vec<&'a str>);
-
-impl<'a> Names<'a> {
-    fn of(names: impl IntoIterator<Item = &'a String>) -> Names<'a> {
-        let mut set = Names(Vec::new());
-        for name in names {
-            set.insert(name);
-        }
-        set
-    }
-
-    fn insert(&mut self, name: &'a str) {
-        if let Err(place) = self.0.binary_search(&name) {
-            self.0.insert(place, name);
-        }
-    }
-
-    fn list(&self) -> String {
-        format!("[{}]", self.0.join(", "))
-    }
-}
-
-/// The behavior of a session that asks for none.
-pub const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::duration::SECOND;
     use crate::request::Request;
     use crate::transport::{Answer, Breach, Call};
     use crate::types::Agent;
@@ -610,40 +512,6 @@ mod tests {
         assert_eq!(
             (error.kind, error.maybe_applied),
             (ErrorKind::Unavailable, true)
-        );
-    }
-
-    #[test]
-    fn compares_only_what_is_asked_for() {
-        let stored = Stored::read(session(OLD, "1m0s", 1)).unwrap().session;
-        let ask = |change: fn(&mut NewSession)| {
-            let mut wanted = NewSession {
-                ttl: None,
-                ..wanted()
-            };
-            change(&mut wanted);
-            differences(&wanted, &stored)
-        };
-        assert!(ask(|_| ()).is_empty());
-        assert!(ask(|wanted| wanted.ttl = Some(60 * SECOND)).is_empty());
-        assert!(ask(|wanted| wanted.checks = Some(vec!["serfHealth".into()])).is_empty());
-        assert!(ask(|wanted| wanted.node_checks = Some(vec!["serfHealth".into()])).is_empty());
-        assert!(ask(|wanted| wanted.service_checks = Some(vec![])).is_empty());
-        assert_eq!(
-            ask(|wanted| wanted.ttl = Some(0)),
-            ["ttl is 60s, asked for none"]
-        );
-        assert_eq!(
-            ask(|wanted| wanted.lock_delay = Some(0)),
-            ["delay is 15s, asked for 0s"]
-        );
-        assert_eq!(
-            ask(|wanted| wanted.checks = Some(vec![])),
-            ["checks is [serfHealth], asked for []"]
-        );
-        assert_eq!(
-            ask(|wanted| wanted.behavior = Some(Behavior::Delete)),
-            ["behavior is release, asked for delete"]
         );
     }
 }

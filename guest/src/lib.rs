@@ -10,7 +10,8 @@
 //! | [`action`] | the action door: the words of the automation module, JSON in and out |
 //! | [`parameters`], [`values`] | its parameters, read and coerced |
 //! | [`connection`] | where Consul is: `url`, `host`, `port`, `scheme`, `CONSUL_*` |
-//! | [`by_name`] | idempotent operations: look up by name, compare, create, give way in a race |
+//! | [`by_name`] | idempotent operations: look up by name, create, give way in a race |
+//! | [`difference`] | in what a session differs from what is asked for |
 //! | [`consul`] | the API's operations, one request each |
 //! | [`request`] | **a parameter becomes a request** |
 //! | `http` | the one file that touches `wasi:http` (WebAssembly only) |
@@ -32,6 +33,7 @@ mod command;
 mod component;
 pub mod connection;
 pub mod consul;
+pub mod difference;
 pub mod duration;
 pub mod error;
 #[cfg(target_arch = "wasm32")]

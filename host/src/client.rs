@@ -506,13 +506,13 @@ impl Client {
     /// The error of a call that did not come to its own end.
     fn cut_off(&self, kind: ErrorKind, message: &str, journal: &Journal) -> Error {
         let request = journal.request();
-        let maybe_applied = request.as_ref().is_some_and(|(method, _)| method != "GET");
+        let maybe_applied = journal.wrote();
         let place = match &request {
             Some((method, path)) => format!(" (last request: {method} {}{path})", self.0.address),
             None => String::new(),
         };
         let applied = if maybe_applied {
-            " Consul may have carried it out all the same: look before trying again."
+            " What it had asked Consul to change may have been carried out: look before trying again."
         } else {
             ""
         };

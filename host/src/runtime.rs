@@ -3,7 +3,7 @@
 use crate::bindings::ExportsPre;
 use crate::network::{Fault, Network, TOKEN_HEADER};
 use anyhow::{Context, Result, anyhow};
-use http::Request;
+use http::{Method, Request};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,7 +225,7 @@ impl Hooks {
     }
 }
 
-/// What the host saw of a call: the last request, and the last fault in detail.
+/// What the host saw of a call: the last request, the last fault in detail, and whether a write went out.
 #[derive(Default)]
 pub(crate) struct Journal(Mutex<Entries>);
 
@@ -233,6 +233,7 @@ pub(crate) struct Journal(Mutex<Entries>);
 struct Entries {
     request: Option<(String, String)>,
     detail: Option<String>,
+    writes: usize,
 }
 
 impl Journal {
@@ -246,6 +247,11 @@ impl Journal {
         self.entries().detail.clone()
     }
 
+    /// Whether a request that writes was sent, or is under way.
+    pub(crate) fn wrote(&self) -> bool {
+        self.entries().writes > 0
+    }
+
     fn begin(&self, request: &Request<WasiBody>) {
         let path = request
             .uri()
@@ -255,15 +261,24 @@ impl Journal {
         let mut entries = self.entries();
         entries.request = Some((request.method().to_string(), path));
         entries.detail = None;
+        entries.writes += usize::from(writes(request.method()));
     }
 
-    fn fault(&self, fault: &Fault) {
-        self.entries().detail = fault.hidden_detail().map(str::to_owned);
+    fn fault(&self, method: &Method, fault: &Fault) {
+        let mut entries = self.entries();
+        entries.detail = fault.hidden_detail().map(str::to_owned);
+        if fault.is_before_sending() {
+            entries.writes -= usize::from(writes(method));
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn writes(method: &Method) -> bool {
+    *method != Method::GET
 }
 
 type Sent = (
@@ -292,6 +307,7 @@ impl WasiHttpHooks for Hooks {
         let permit = self.requests.clone().try_acquire_owned();
         Box::new(async move {
             journal.begin(&request);
+            let method = request.method().clone();
             let answer = match permit {
                 Ok(permit) => {
                     network
@@ -306,7 +322,7 @@ impl WasiHttpHooks for Hooks {
                     Ok((response, done))
                 }
                 Err(fault) => {
-                    journal.fault(&fault);
+                    journal.fault(&method, &fault);
                     Err(fault.into_wasi())
                 }
             }

@@ -21,6 +21,15 @@ fn deregister(server: &Server, body: Value) {
 }
 
 #[test]
+fn an_unknown_node() {
+    everywhere(|server| {
+        let index = |path: &str| server.get(path).index();
+        assert_eq!(index("/v1/catalog/node/nobody"), 1);
+        assert!(index("/v1/health/node/nobody") > 1, "that of all checks");
+    });
+}
+
+#[test]
 fn a_second_node() {
     everywhere(|server| {
         register(

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
+use super::random;
 use super::server::{Answer, NOBODY, Server, pair};
 
 const KEYS: &[&str] = &["a", "b", "b/c", "b/c/d"];
@@ -365,22 +366,13 @@ fn each(value: &mut Value, f: &mut impl FnMut(&mut u64)) {
 #[test]
 fn the_same_operations_have_the_same_results() {
     pair(|agent, real| {
-        let config = Config {
-            failure_persistence: None,
-            ..Config::with_cases(
-                std::env::var("PROPTEST_CASES")
-                    .ok()
-                    .and_then(|cases| cases.parse().ok())
-                    .unwrap_or(60),
-            )
-        };
         let case = Cell::new(0);
         let epoch = std::time::SystemTime::UNIX_EPOCH
             .elapsed()
             .unwrap()
             .as_millis();
         let ops = prop::collection::vec(op(), 1..60);
-        let ran = TestRunner::new(config).run(&ops, |ops| {
+        random::check(60, &ops, |ops| {
             case.set(case.get() + 1);
             // A prefix of its own: lock-delays outlive the case.
             let prefix = format!("differential/{epoch}/{}/", case.get());
@@ -397,8 +389,5 @@ fn the_same_operations_have_the_same_results() {
             }
             Ok(())
         });
-        if let Err(error) = ran {
-            panic!("after {} cases: {error}", case.get());
-        }
     });
 }

@@ -14,6 +14,7 @@ mod differential;
 mod kv;
 mod odd_requests;
 mod protocol;
+mod random;
 mod server;
 mod sessions;
 mod through_component;

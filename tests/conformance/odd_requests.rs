@@ -2,17 +2,11 @@
 //! same session or key.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
+use super::random;
 use super::server::{Answer, Server, pair};
-
-fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config {
-        failure_persistence: None,
-        ..Config::with_cases(cases)
-    })
-}
 
 /// Go says over what it stumbled in bad JSON, and quotes numbers, and how it calls the type it
 /// wanted; that is not imitated to the letter.
@@ -119,7 +113,7 @@ fn field() -> impl Strategy<Value = (&'static str, &'static str)> {
 fn create_bodies() {
     pair(|agent, real| {
         let fields = prop::collection::vec(field(), 0..4);
-        let ran = runner(1_500).run(&fields, |fields| {
+        random::check(1_500, &fields, |fields| {
             let fields = fields
                 .iter()
                 .map(|(name, value)| format!("\"{name}\":{value}"));
@@ -127,7 +121,6 @@ fn create_bodies() {
             let [agent, real] = [agent, real].map(|server| created(server, &body));
             same(&body, &agent, &real)
         });
-        ran.unwrap_or_else(|error| panic!("{error}"));
     });
 }
 
@@ -226,7 +219,7 @@ fn paths_and_queries() {
     let path = prop::collection::vec(prop::sample::select(segments.to_vec()), 1..4);
     pair(|agent, real| {
         let requests = (method.clone(), path.clone(), query.clone());
-        let ran = runner(1_500).run(&requests, |(method, path, query)| {
+        random::check(1_500, &requests, |(method, path, query)| {
             // Slashes between and not: both matter.
             let path = format!("/v1/kv/odd/{}{query}", path.join("/"));
             if ureq::http::Uri::try_from(format!("http://x{path}")).is_err() {
@@ -235,7 +228,6 @@ fn paths_and_queries() {
             let [agent, real] = [agent, real].map(|server| asked(server, method, &path));
             same(&format!("{method} {path}"), &agent, &real)
         });
-        ran.unwrap_or_else(|error| panic!("{error}"));
     });
 }
 

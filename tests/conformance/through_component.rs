@@ -1,10 +1,11 @@
 //! The same operations give the same results through the component as directly, in any order.
 
+use super::random;
 use super::server::{RUNTIME, Server, start};
 use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, Runtime};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -181,11 +182,7 @@ fn through(client: &Client, op: &Op, ids: &mut Ids) -> Result<Value, TestCaseErr
 #[test]
 fn the_same_through_the_component_as_directly() {
     let runtime = Runtime::new().unwrap();
-    let config = Config {
-        failure_persistence: None,
-        ..Config::with_cases(64)
-    };
-    let ran = TestRunner::new(config).run(&prop::collection::vec(op(), 1..30), |ops| {
+    random::check(64, &prop::collection::vec(op(), 1..30), |ops| {
         let (_direct, server) = start(DevAgent::builder().node(NODE));
         let (agent, _) = start(DevAgent::builder().node(NODE));
         let client = Client::builder()
@@ -200,5 +197,4 @@ fn the_same_through_the_component_as_directly() {
         }
         Ok(())
     });
-    ran.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -83,6 +83,10 @@ impl Error {
     }
 }
 
+/// What raft writes down before the first change of a table: a new Consul registers its node at index 10. An index of 1 is
+/// what both answer where there is none.
+const STARTING_INDEX: u64 = 9;
+
 impl State {
     /// A fresh state with the agent's own node registered and passing.
     pub(super) fn new(node: &str, datacenter: &str, limits: Limits) -> State {
@@ -95,7 +99,7 @@ impl State {
             kv: Store::default(),
             catalog: Catalog::default(),
             stored_bytes: 0,
-            index: 0,
+            index: STARTING_INDEX,
             deadlines: BTreeSet::new(),
             changes: HashSet::new(),
         };

@@ -88,13 +88,7 @@ impl Inner {
             .map_err(|why| misconfigured(&why))?;
         match timeout_at(until(), tls.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream)),
-            Ok(Err(error)) => Err(match Fault::from_io(&error) {
-                fault if fault.is_terminated() => Fault::new(
-                    Kind::Handshake,
-                    format!("the server closed the connection during the handshake: {error}"),
-                ),
-                fault => fault,
-            }),
+            Ok(Err(error)) => Err(Fault::from_handshake(&error)),
             Err(_) => Err(Fault::new(
                 Kind::ConnectTimeout,
                 "the TLS handshake took too long",
@@ -126,10 +120,7 @@ impl Inner {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    last = Fault::new(Kind::ConnectTimeout, error.to_string());
-                }
-                Err(error) => last = Fault::from_io(&error),
+                Err(error) => last = Fault::from_dial(&error),
             }
         }
         Err(last)

@@ -1,5 +1,6 @@
 //! Why a request failed on the network: the code that a component sees, and the detail that only the host knows.
 
+use rustls::AlertDescription;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -48,11 +49,6 @@ impl Fault {
         }
     }
 
-    /// Whether an open connection was closed.
-    pub(super) fn is_terminated(&self) -> bool {
-        self.kind == Kind::Terminated
-    }
-
     /// Reads the error of the pooled client: the connector's own fault, or what hyper found.
     pub(super) fn from_client(error: hyper_util::client::legacy::Error) -> Fault {
         let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
@@ -88,44 +84,80 @@ impl Fault {
         Fault::new(kind, error.to_string())
     }
 
-    /// Reads an error of an established stream, plain or TLS.
-    pub(super) fn from_io(error: &io::Error) -> Fault {
-        if let Some(tls) = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            return Fault::from_tls(tls);
+    /// Reads an error of an open connection, plain or TLS. A request may have gone out on it, so nothing is read as a
+    /// failure to connect, but what a server says that does not accept the client: under TLS 1.3 it says so only after the
+    /// client's side of the handshake, and before it reads a request.
+    fn from_io(error: &io::Error) -> Fault {
+        match tls_error(error) {
+            Some(rustls::Error::AlertReceived(alert)) if rejects_client(*alert) => {
+                Fault::from_alert(*alert)
+            }
+            None if error.kind() == io::ErrorKind::TimedOut => {
+                Fault::new(Kind::ReadTimeout, error.to_string())
+            }
+            _ => Fault::new(Kind::Terminated, error.to_string()),
         }
+    }
+
+    /// Reads an error of the attempt to connect to an address.
+    pub(super) fn from_dial(error: &io::Error) -> Fault {
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => Kind::Refused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
-            io::ErrorKind::TimedOut => Kind::ReadTimeout,
-            _ => Kind::Terminated,
+            io::ErrorKind::TimedOut => Kind::ConnectTimeout,
+            _ => Kind::Unreachable,
         };
         Fault::new(kind, error.to_string())
     }
 
-    fn from_tls(error: &rustls::Error) -> Fault {
-        match error {
-            rustls::Error::InvalidCertificate(reason) => {
+    /// Reads an error of a TLS handshake.
+    pub(super) fn from_handshake(error: &io::Error) -> Fault {
+        match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
                 Fault::new(Kind::Certificate, certificate_words(reason))
             }
-            rustls::Error::AlertReceived(alert) => {
-                let hint = match alert {
-                    rustls::AlertDescription::CertificateRequired
-                    | rustls::AlertDescription::HandshakeFailure
-                    | rustls::AlertDescription::BadCertificate => {
-                        ": it may want a client certificate"
-                    }
-                    _ => "",
-                };
-                Fault::new(Kind::Alert, format!("the server says {alert:?}{hint}"))
-            }
-            rustls::Error::InvalidMessage(_) => Fault::new(
+            Some(rustls::Error::AlertReceived(alert)) => Fault::from_alert(*alert),
+            Some(rustls::Error::InvalidMessage(_)) => Fault::new(
                 Kind::Handshake,
                 "the server does not speak TLS; is the scheme right?",
             ),
-            other => Fault::new(Kind::Handshake, other.to_string()),
+            Some(other) => Fault::new(Kind::Handshake, other.to_string()),
+            None => Fault::new(
+                Kind::Handshake,
+                format!("the server closed the connection during the handshake: {error}"),
+            ),
+        }
+    }
+
+    fn from_alert(alert: AlertDescription) -> Fault {
+        let hint = match alert {
+            AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::BadCertificate => ": it may want a client certificate",
+            _ => "",
+        };
+        Fault::new(Kind::Alert, format!("the server says {alert:?}{hint}"))
+    }
+
+    /// Whether the fault is such that the server cannot have seen the request.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        match self.kind {
+            Kind::Denied
+            | Kind::TooMany
+            | Kind::AddressDenied
+            | Kind::Resolve
+            | Kind::ConnectTimeout
+            | Kind::Refused
+            | Kind::Unreachable
+            | Kind::Certificate
+            | Kind::Handshake
+            | Kind::Alert
+            | Kind::Misconfigured => true,
+            Kind::ReadTimeout
+            | Kind::Terminated
+            | Kind::Incomplete
+            | Kind::TooLarge
+            | Kind::NotHttp
+            | Kind::Internal => false,
         }
     }
 
@@ -181,6 +213,28 @@ impl fmt::Display for Fault {
 }
 
 impl StdError for Fault {}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether a server ends the handshake with it because of who the client is.
+fn rejects_client(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    )
+}
 
 fn certificate_words(reason: &rustls::CertificateError) -> String {
     use rustls::CertificateError as E;
