@@ -44,6 +44,11 @@ mod tricks {
                     // Requests without end: each is allowed, and only the deadline ends them.
                     let _ = request(Method::Get, argument, None);
                 },
+                "write" => {
+                    let _ = request(Method::Put, argument, None);
+                    let _ = request(Method::Get, argument, None);
+                    std::process::abort()
+                }
                 "hoard" => hoard(argument),
                 "headers" => headers(),
                 other => Err(format!("no trick `{other}`")),
