@@ -91,11 +91,11 @@ impl Action {
         refuse_unknown(&map)?;
         let settings = Settings::take(&mut map, environment)?;
         let mut parameters = Parameters(&mut map);
-        let state = match parameters.filled_text("state")? {
+        let state = match parameters.text("state")? {
             Some(text) => choice("state", &text, &STATES)?,
             None => State::Present,
         };
-        let behavior = match parameters.filled_text("behavior")? {
+        let behavior = match parameters.text("behavior")? {
             Some(text) => Some(choice("behavior", &text, &BEHAVIORS)?),
             None => None,
         };

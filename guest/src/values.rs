@@ -74,12 +74,7 @@ impl Parameters<'_> {
             other => texts.push(text(name, other)?),
         }
         if texts.iter().any(|text| text.trim().is_empty()) {
-            return Err(invalid(
-                name,
-                format!(
-                    "`{name}` holds an empty entry; for no checks at all give the empty list []"
-                ),
-            ));
+            return Err(empty_entry(name));
         }
         Ok(Some(texts))
     }
@@ -125,7 +120,7 @@ fn service_check(name: &str, value: Value) -> Result<ServiceCheck, Fault> {
     let Value::Object(mut object) = value else {
         let id = text(name, value)?;
         if id.trim().is_empty() {
-            return Err(invalid(name, format!("`{name}` holds an empty entry")));
+            return Err(empty_entry(name));
         }
         return Ok(ServiceCheck {
             id,
@@ -156,10 +151,16 @@ fn text(name: &str, value: Value) -> Result<String, Fault> {
     }
 }
 
+fn empty_entry(name: &str) -> Fault {
+    let message = format!(
+        "`{name}` has an empty entry; leave it out if it is not meant, or give the empty list []"
+    );
+    invalid(name, message)
+}
+
+/// The empty text is a list of one empty entry, which is refused: where a template had nothing to fill in, no check at all
+/// would be a surprise.
 fn split(list: &str) -> Vec<String> {
-    if list.trim().is_empty() {
-        return Vec::new();
-    }
     list.split(',').map(|text| text.trim().to_owned()).collect()
 }
 
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(parameters.texts("single").unwrap().unwrap(), vec!["a"]);
         assert_eq!(parameters.texts("number").unwrap().unwrap(), vec!["7"]);
         assert_eq!(parameters.texts("nothing").unwrap(), None);
-        assert_eq!(parameters.texts("none").unwrap(), Some(Vec::new()));
+        assert!(parameters.texts("none").is_err());
         assert!(map.is_empty());
     }
 

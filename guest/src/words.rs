@@ -66,8 +66,9 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
     Ok(map)
 }
 
-/// Reads standard input.
+/// Reads standard input. Some shells begin a text with a byte order mark.
 pub fn input(text: &str) -> Result<Map<String, Value>, Fault> {
+    let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Err(invalid(
             "params",
@@ -129,6 +130,7 @@ mod tests {
     #[test]
     fn reads_input() {
         assert_eq!(input(" {\"a\": 1} ").unwrap().len(), 1);
+        assert_eq!(input("\u{feff}{\"a\": 1}\r\n").unwrap().len(), 1);
         for wrong in ["", " \n", "[]", "null", "{", "{} {}", "a=b"] {
             assert!(input(wrong).is_err(), "{wrong:?}");
         }

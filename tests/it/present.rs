@@ -224,7 +224,6 @@ fn every_combination_of_checks_is_found_again() {
     for (place, (asked, node_checks, service_checks, checks)) in [
         (json!({}), json!(["serfHealth"]), Value::Null, Value::Null),
         (json!({"checks": []}), json!([]), Value::Null, Value::Null),
-        (json!({"checks": ""}), json!([]), Value::Null, Value::Null),
         (json!({"node_checks": []}), json!([]), Value::Null, Value::Null),
         (json!({"node_checks": ["serfHealth"]}), json!(["serfHealth"]), Value::Null, Value::Null),
         (json!({"node_checks": ["node-ok"]}), json!(["node-ok"]), Value::Null, Value::Null),
@@ -659,7 +658,24 @@ fn wrong_parameters_are_refused_before_any_request() {
             "recreate",
             "contradict",
         ),
+        (
+            json!({"name": "x", "behavior": ""}),
+            "behavior",
+            "release, delete",
+        ),
+        (json!({"name": "x", "state": ""}), "state", "one of present"),
         (json!({"name": "x", "checks": ["a", ""]}), "checks", "empty"),
+        (json!({"name": "x", "checks": ""}), "checks", "list []"),
+        (
+            json!({"name": "x", "node_checks": " "}),
+            "node_checks",
+            "empty",
+        ),
+        (
+            json!({"name": "x", "service_checks": ""}),
+            "service_checks",
+            "empty",
+        ),
         (
             json!({"name": "x", "service_checks": [{"id": "a", "x": 1}]}),
             "service_checks",
