@@ -21,6 +21,8 @@ use wasmtime::Store;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For each of connecting and the TLS handshake.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer is as good as for ever, and clocks overflow.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Shorter tokens are no secret, and taking them out would garble every text.
 const MIN_SECRET: usize = 4;
 /// What a component of bounded memory can be sure to read.
@@ -121,13 +123,16 @@ impl ClientBuilder {
 
     /// How long a call may take as a whole, whatever the component or the server do. Default: 10 s.
     pub fn timeout(self, timeout: Duration) -> Self {
-        ClientBuilder { timeout, ..self }
+        ClientBuilder {
+            timeout: timeout.min(LONGEST_TIMEOUT),
+            ..self
+        }
     }
 
     /// How long connecting may take, and again the TLS handshake. Default: 5 s.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         ClientBuilder {
-            connect_timeout,
+            connect_timeout: connect_timeout.min(LONGEST_TIMEOUT),
             ..self
         }
     }

@@ -79,7 +79,8 @@ impl Policy {
     }
 
     /// Decides on an address that a name resolved to. A name in the list is no leave to reach what only this machine
-    /// can: the metadata services of clouds live on link-local addresses.
+    /// can: the metadata services of clouds live on link-local addresses. This machine itself is reached by a name that
+    /// the list holds as a whole, not by one that fits a pattern: whoever owns a domain can point a name in it anywhere.
     pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         if host
             .trim_start_matches('[')
@@ -98,7 +99,12 @@ impl Policy {
                 v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
             }
         };
-        if special {
+        let named = || {
+            self.origins
+                .iter()
+                .any(|origin| matches!(&origin.host, Host::Name(name) if name.eq_ignore_ascii_case(host)))
+        };
+        if special || address.is_loopback() && !named() {
             return Err(format!(
                 "{host} resolves to {address}, which a name may not stand for"
             ));
@@ -378,11 +384,24 @@ mod tests {
                 "{address}"
             );
         }
-        assert!(
-            policy
-                .check_address("localhost", "127.0.0.1".parse().unwrap())
-                .is_ok()
-        );
+        let policy = policy
+            .allow("http://localhost:1")
+            .unwrap()
+            .allow("http://*.example:1")
+            .unwrap();
+        for (host, address, expected) in [
+            ("localhost", "127.0.0.1", true),
+            ("LOCALHOST", "::1", true),
+            ("a.example", "127.0.0.1", false),
+            ("a.example", "::ffff:127.0.0.1", false),
+            ("a.example", "10.0.0.1", true),
+        ] {
+            assert_eq!(
+                policy.check_address(host, address.parse().unwrap()).is_ok(),
+                expected,
+                "{host} {address}"
+            );
+        }
         assert!(
             policy
                 .check_address("169.254.1.1", "169.254.1.1".parse().unwrap())

@@ -119,16 +119,16 @@ fn the_same_words_and_bytes() {
     let address = [("CONSUL_HTTP_ADDR", agent.http.as_str())];
     agent
         .api
-        .create(&json!({"Name": "by command ü", "TTL": "30s"}));
+        .create(&json!({"Name": "by command ü", "TTL": "30m"}));
     for arguments in [
-        &["present", url, name, "ttl=30s"][..],
-        &["present", url, name, "ttl=30"],
-        &["state=present", url, name, "ttl=1m"],
+        &["present", url, name, "ttl=30m"][..],
+        &["present", url, name, "ttl=1800"],
+        &["state=present", url, name, "ttl=1h"],
         &[
             "present",
             url,
             name,
-            "ttl=1m",
+            "ttl=1h",
             "recreate=yes",
             "check_mode=yes",
             "diff=yes",
@@ -266,7 +266,7 @@ fn sixty_creates_are_sixty_successes() {
     for round in 0..60 {
         let run = wasmtime.run(
             &[("CONSUL_HTTP_ADDR", &agent.http)],
-            &["present", "name=flush", "unique=no", "ttl=30s"],
+            &["present", "name=flush", "unique=no", "ttl=30m"],
             None,
         );
         assert_eq!(run.code, 0, "{round}: {run:?}");
@@ -318,7 +318,7 @@ fn variables_and_help() {
         ("CONSUL_HTTP_ADDR", http),
         ("CONSUL_HTTP_TOKEN", acl.writer.as_str()),
     ];
-    let made = wasmtime.run(&token, &["present", "unique=no", "ttl=30s"], None);
+    let made = wasmtime.run(&token, &["present", "unique=no", "ttl=30m"], None);
     assert_eq!(made.code, 0, "{made:?}");
     made.never_says(&acl.writer);
     let help = wasmtime.run(&[], &["--help"], None);

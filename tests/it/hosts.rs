@@ -160,16 +160,16 @@ fn jco_runs_the_command() {
         all.extend(arguments);
         Program::new(all).env("CONSUL_HTTP_ADDR", &agent.http).run()
     };
-    let made = jco(&["present", "name=jco ü", "ttl=30s", "node_checks=[]"]);
+    let made = jco(&["present", "name=jco ü", "ttl=30m", "node_checks=[]"]);
     assert_eq!(
         (made.code, &made.json()["changed"]),
         (0, &serde_json::json!(true)),
         "{made:?}"
     );
     for arguments in [
-        &["present", "name=jco ü", "ttl=30s", "node_checks=[]"][..],
+        &["present", "name=jco ü", "ttl=30m", "node_checks=[]"][..],
         &["info", "name=jco ü"],
-        &["present", "name=jco ü", "ttl=1m"],
+        &["present", "name=jco ü", "ttl=1h"],
         &["renew", "name=jco ü"],
         &["node", "node=nobody"],
         &["absent", "name=nobody"],
