@@ -44,6 +44,9 @@ fn without_a_token() {
             server
                 .put(&format!("/v1/session/renew/{id}"), "")
                 .is(403, denied);
+            let lookup = "Session lookup failed: failed session lookup: ";
+            server.put("/v1/session/destroy/x", "").begins(500, lookup);
+            root.put("/v1/session/destroy/x", "").begins(500, lookup);
             let gone = format!("Session id '{NOBODY}' not found");
             server
                 .put(&format!("/v1/session/renew/{NOBODY}"), "")
@@ -97,6 +100,21 @@ fn without_a_token() {
                 .put("/v1/agent/check/pass/c", "")
                 .is(500, "Unknown check \"c\"");
             server.get("/v1/agent/checks").is(200, "{}");
+            for call in ["pass", "deregister"] {
+                root.put(&format!("/v1/agent/check/{call}/none"), "")
+                    .is(500, "Unknown check \"none\"");
+            }
+            root.put(
+                "/v1/agent/check/register",
+                r#"{"Name":"acl-check","TTL":"1h"}"#,
+            )
+            .is(200, "");
+            let right = format!("Permission denied: Missing node:write on {}", root.node());
+            server
+                .put("/v1/agent/check/pass/acl-check", "")
+                .is(403, &right);
+            root.put("/v1/agent/check/deregister/acl-check", "")
+                .is(200, "");
         });
     });
 }

@@ -246,6 +246,65 @@ fn the_agent_s_own_checks() {
 }
 
 #[test]
+fn an_own_check_registered_again_keeps_its_status() {
+    everywhere(|server| {
+        let register = |body: &str| {
+            server.put("/v1/agent/check/register", body).is(200, "");
+        };
+        let status = || server.get("/v1/agent/checks").json()["again"]["Status"].clone();
+        register(r#"{"Name":"again","TTL":"1h","Status":"passing"}"#);
+        let create = || server.put("/v1/session/create", r#"{"NodeChecks":["again"]}"#);
+        until(SOON, || create().status == 200);
+        let id = create().json()["ID"].as_str().unwrap().to_owned();
+        register(r#"{"Name":"again","TTL":"2h"}"#);
+        assert_eq!(status(), "passing", "{}", server.name);
+        register(r#"{"Name":"again","TTL":"2h","Status":"critical"}"#);
+        assert_eq!(status(), "passing", "{}", server.name);
+        // An agent knows its checks by their exact ids.
+        server
+            .put("/v1/agent/check/deregister/AGAIN", "")
+            .is(200, "");
+        assert_eq!(status(), "passing", "{}", server.name);
+        assert!(server.info(&id).is_some(), "{}", server.name);
+
+        let update =
+            |id: &str, body: &str| server.put(&format!("/v1/agent/check/update/{id}"), body);
+        update("again", r#"{"Status":"bad"}"#).is(400, "Invalid check status: 'bad'");
+        update("none", r#"{"Status":"passing"}"#)
+            .is(500, "CheckID \"none\" does not have associated TTL");
+        update("again", r#"{"Status":"warning","Output":"o"}"#).is(200, "");
+        assert_eq!(status(), "warning", "{}", server.name);
+        update("again", r#"{"Status":"critical"}"#).is(200, "");
+        register(r#"{"Name":"again","TTL":"2h","Status":"passing"}"#);
+        assert_eq!(status(), "critical", "{}", server.name);
+        until(SOON, || server.info(&id).is_none());
+        server
+            .put("/v1/agent/check/deregister/again", "")
+            .is(200, "");
+    });
+}
+
+#[test]
+fn the_datacenter_of_a_registration_is_in_its_body() {
+    everywhere(|server| {
+        let node = r#""Node":"n5","Address":"10.0.0.5""#;
+        for call in ["register", "deregister"] {
+            let put = |query: &str, datacenter: &str| {
+                let node = if call == "register" {
+                    node
+                } else {
+                    r#""Node":"n5""#
+                };
+                let body = format!(r#"{{{node},"Datacenter":"{datacenter}"}}"#);
+                server.put(&format!("/v1/catalog/{call}{query}"), body)
+            };
+            put("", "elsewhere").is(500, "No path to datacenter");
+            put("?dc=elsewhere", "").is(200, "true");
+        }
+    });
+}
+
+#[test]
 fn a_ttl_check_runs_out() {
     everywhere(|server| {
         let body = r#"{"Name":"brief","TTL":"2s","Status":"passing"}"#;

@@ -101,6 +101,14 @@ fn kv() {
 }
 
 #[test]
+fn info() {
+    everywhere(|server| {
+        let said = run(server, &["info"], true);
+        assert!(said.is_none_or(|said| said.contains("consul:") && said.contains("leader = true")));
+    });
+}
+
+#[test]
 fn over_tls_and_with_a_token() {
     let file = std::env::temp_dir().join(format!("dev-agent-cli-{}.pem", std::process::id()));
     let builder = DevAgent::builder().ca_file(&file).acl_token("secret");

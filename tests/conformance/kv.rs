@@ -254,6 +254,12 @@ fn conflicting_flags() {
                 .is(400, &format!("Conflicting flags: {flags}"));
         }
         server
+            .put(&format!("{path}?release=r&b=%2F+x&cas=2&dc=dc1&cas=~"), "")
+            .is(
+                400,
+                "Conflicting flags: b=%2F+x&cas=2&cas=~&dc=dc1&release=r",
+            );
+        server
             .delete(&format!("{path}?cas=1&recurse"))
             .is(400, "Conflicting flags: cas=1&recurse=");
     });

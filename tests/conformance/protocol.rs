@@ -197,5 +197,11 @@ fn about_the_agent() {
         assert!(leader.as_str().unwrap().contains(':'));
         let peers = server.get("/v1/status/peers").json();
         assert_eq!(peers.as_array().unwrap().as_slice(), [leader]);
+        for path in ["leader", "peers"] {
+            let get = |query: &str| server.get(&format!("/v1/status/{path}?{query}"));
+            get("dc=x").is(500, "No path to datacenter");
+            get("index=abc").is(400, "Invalid index");
+            get("wait=5").is(400, "Invalid wait time");
+        }
     });
 }

@@ -289,6 +289,38 @@ fn bad_bodies() {
                 "illegal base64 data at input byte 3",
             ),
             (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eA"}}]"#,
+                "illegal base64 data at input byte 0",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"e"}}]"#,
+                "illegal base64 data at input byte 0",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eA="}}]"#,
+                "illegal base64 data at input byte 3",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eA==="}}]"#,
+                "illegal base64 data at input byte 4",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eHh4eA==x"}}]"#,
+                "illegal base64 data at input byte 8",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"=A=="}}]"#,
+                "illegal base64 data at input byte 0",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eA=x"}}]"#,
+                "illegal base64 data at input byte 2",
+            ),
+            (
+                r#"[{"KV":{"Verb":"set","Key":"k","Value":"eHh4e"}}]"#,
+                "illegal base64 data at input byte 4",
+            ),
+            (
                 r#"[{"KV":{"Verb":"set","Key":"k","LockIndex":1}}]"#,
                 "json: unknown field \"LockIndex\"",
             ),
@@ -301,7 +333,16 @@ fn bad_bodies() {
                 .put("/v1/txn", body)
                 .begins(400, &format!("{parse}{why}"));
         }
-        for body in ["[]", "[{}]"] {
+        // Only a transaction that reads is a read.
+        for query in ["index=abc", "wait=5", "stale&consistent"] {
+            let txn = |verb: &str| {
+                let ops = json!([{"KV": {"Verb": verb, "Key": "txn-query", "Value": "eB=="}}]);
+                server.put(&format!("/v1/txn?{query}"), ops.to_string())
+            };
+            assert_eq!(txn("set").status, 200, "{query}");
+            assert_eq!(txn("get").status, 400, "{query}");
+        }
+        for body in ["[]", "[{}]", r#"[{"Node": null}]"#] {
             let answer = server.put("/v1/txn", body);
             assert_eq!(
                 (answer.status, &answer.json()["Results"]),

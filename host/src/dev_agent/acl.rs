@@ -34,6 +34,10 @@ impl Acl {
         Acl { token }
     }
 
+    pub(super) fn is_on(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Finds out what the token of a request may do.
     pub(super) fn resolve(
         &self,

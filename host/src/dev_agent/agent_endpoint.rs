@@ -1,4 +1,4 @@
-//! `/v1/agent/..`: the agent itself, its services and its checks.
+//! `/v1/agent/..` and `/v1/status/..`: the agent itself, its services and its checks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,6 +50,20 @@ struct Definition {
     run_by_consul: bool,
 }
 
+/// `/v1/status/leader`: this agent.
+pub(super) fn leader(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
+    request.blocking()?;
+    request.same_datacenter(agent)?;
+    Ok(Reply::json(&agent.address))
+}
+
+/// `/v1/status/peers`: this agent alone.
+pub(super) fn peers(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
+    request.blocking()?;
+    request.same_datacenter(agent)?;
+    Ok(Reply::json(&[agent.address]))
+}
+
 /// As much of `/v1/agent/self` as clients look at.
 pub(super) fn describe(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
     if !request.access(agent)?.is_allowed() {
@@ -77,6 +91,17 @@ pub(super) fn describe(agent: &Agent, request: &Request) -> Result<Reply, Refusa
             "Status": 1,
         },
         "Meta": { "consul-network-segment": "" },
+        // `consul info` shows these.
+        "Stats": {
+            "build": { "version": super::VERSION, "prerelease": "dev-agent", "revision": "" },
+            "consul": {
+                "bootstrap": "true",
+                "known_datacenters": "1",
+                "leader": "true",
+                "leader_addr": agent.address.to_string(),
+                "server": "true",
+            },
+        },
     })))
 }
 
@@ -130,23 +155,45 @@ pub(super) async fn register_check(agent: &Agent, mut request: Request) -> Resul
         check.check_id.clone_from(&check.name);
     }
     if !request.access(agent)?.is_allowed() {
-        let text = format!("Permission denied: Missing node:write on {}", agent.node);
-        return Err(Reply::text(StatusCode::FORBIDDEN, text).into());
+        return Err(missing(&format!("node:write on {}", agent.node)));
     }
     agent.hub.with(|state| state.register_check(check, ttl))?;
     Ok(Reply::empty(StatusCode::OK))
 }
 
-pub(super) fn update_check(
+pub(super) fn set_check(agent: &Agent, request: &Request, status: &str) -> Result<Reply, Refusal> {
+    let note = request.params.get("note").unwrap_or_default();
+    set_status(agent, request, status, note)
+}
+
+pub(super) async fn update_check(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
+    let body = request.read_body(agent.limits.body_bytes, "http").await?;
+    let json = Json::parse(&body).map_err(decode_failed)?;
+    let (mut status, mut output) = (String::new(), String::new());
+    for (name, value) in json.fields("value").map_err(decode_failed)? {
+        match name.to_ascii_lowercase().as_str() {
+            "status" => value.string(".Status", &mut status),
+            "output" => value.string(".Output", &mut output),
+            _ => Err(format!("json: unknown field {name:?}")),
+        }
+        .map_err(decode_failed)?;
+    }
+    if !matches!(status.as_str(), "passing" | "warning" | "critical") {
+        return Err(bad(&format!("Invalid check status: '{status}'")));
+    }
+    set_status(agent, &request, &status, &output)
+}
+
+fn set_status(
     agent: &Agent,
     request: &Request,
     status: &str,
+    output: &str,
 ) -> Result<Reply, Refusal> {
     may_touch_check(agent, request)?;
-    let note = request.params.get("note").unwrap_or_default();
     agent
         .hub
-        .with(|state| state.update_check(&request.tail, status, note))?;
+        .with(|state| state.update_check(&request.tail, status, output))?;
     Ok(Reply::empty(StatusCode::OK))
 }
 
@@ -155,9 +202,13 @@ pub(super) fn deregister_check(agent: &Agent, request: &Request) -> Result<Reply
     if request.tail.is_empty() {
         return Err(Error::rejected("CheckID missing").into());
     }
-    agent
-        .hub
-        .with(|state| state.deregister(&agent.node, "", &request.tail));
+    // Unlike the catalog, the agent knows its checks by the very letters of their ids.
+    let id = &request.tail;
+    agent.hub.with(|state| {
+        if state.own_checks().any(|check| check.check_id == *id) {
+            state.deregister(&agent.node, "", id);
+        }
+    });
     Ok(Reply::empty(StatusCode::OK))
 }
 
@@ -173,9 +224,7 @@ pub(super) async fn register_service(
         return Err(bad("Missing service name"));
     }
     if !request.access(agent)?.is_allowed() {
-        let name = &service.service;
-        let text = format!("Permission denied: Missing service:write on {name}");
-        return Err(Reply::text(StatusCode::FORBIDDEN, text).into());
+        return Err(missing(&format!("service:write on {}", service.service)));
     }
     let count = definitions.len();
     let mut checks = Vec::with_capacity(count);
@@ -232,17 +281,31 @@ fn may(agent: &Agent, request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// With access control, a check that is not there is found out before what becomes of it.
 fn may_touch_check(agent: &Agent, request: &Request) -> Result<(), Refusal> {
     request.no_namespace()?;
-    if request.access(agent)?.is_allowed() {
+    let access = request.access(agent)?;
+    if !agent.acl.is_on() {
         return Ok(());
     }
     let id = &request.tail;
-    let known = |check: &Check| check.check_id == *id;
-    if agent.hub.with(|state| state.own_checks().any(known)) {
-        return Err(permission_denied());
+    let known = agent.hub.with(|state| {
+        let mut checks = state.own_checks();
+        checks.find(|check| check.check_id == *id).cloned()
+    });
+    match known {
+        None => Err(Error::rejected(format!("Unknown check {id:?}")).into()),
+        Some(_) if access.is_allowed() => Ok(()),
+        Some(check) if check.service_name.is_empty() => {
+            Err(missing(&format!("node:write on {}", agent.node)))
+        }
+        Some(check) => Err(missing(&format!("service:write on {}", check.service_name))),
     }
-    Err(Error::rejected(format!("Unknown check {id:?}")).into())
+}
+
+fn missing(right: &str) -> Refusal {
+    let text = format!("Permission denied: Missing {right}");
+    Reply::text(StatusCode::FORBIDDEN, text).into()
 }
 
 impl Definition {

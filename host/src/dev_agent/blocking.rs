@@ -76,15 +76,23 @@ impl Hub {
         rows: impl Fn(&State) -> T,
     ) -> Result<(u64, T), Error> {
         let deadline = Instant::now() + with_jitter(blocking.wait);
+        // The index from before the wait: time that ran out says nothing of what else has changed.
+        let mut known = None;
         loop {
             let step = self.with(|state| {
+                if let Some(known) = known
+                    && Instant::now() >= deadline
+                {
+                    return Ok(Step::Answer(known, rows(state)));
+                }
                 let index = state.index_of(&query);
-                let answer_now =
-                    blocking.index == 0 || index > blocking.index || Instant::now() >= deadline;
-                if answer_now {
+                if blocking.index == 0 || index > blocking.index {
                     return Ok(Step::Answer(index, rows(state)));
                 }
-                Waiters::enter(&self.waiters, &query).map(|(place, woken)| Step::Wait(place, woken))
+                known = Some(index);
+                let watched = state.watched(query.clone());
+                Waiters::enter(&self.waiters, watched)
+                    .map(|(place, woken)| Step::Wait(place, woken))
             })?;
             match step {
                 Step::Answer(index, rows) => return Ok((index, rows)),
@@ -153,7 +161,7 @@ struct Place {
 }
 
 impl Waiters {
-    fn enter(waiters: &Arc<Waiters>, query: &Query) -> Result<(Place, OwnedNotified), Error> {
+    fn enter(waiters: &Arc<Waiters>, query: Query) -> Result<(Place, OwnedNotified), Error> {
         let mut by_query = lock(&waiters.by_query);
         if by_query.count >= waiters.limit {
             return Err(Error::Full {
@@ -162,7 +170,7 @@ impl Waiters {
             });
         }
         by_query.count += 1;
-        if let Query::Prefix(prefix) = query {
+        if let Query::Prefix(prefix) = &query {
             *by_query.prefix_lengths.entry(prefix.len()).or_default() += 1;
         }
         let (notify, entered) = by_query.queries.entry(query.clone()).or_default();
@@ -171,7 +179,7 @@ impl Waiters {
         let woken = notify.clone().notified_owned();
         let place = Place {
             waiters: waiters.clone(),
-            query: query.clone(),
+            query,
         };
         Ok((place, woken))
     }
@@ -186,7 +194,7 @@ impl Waiters {
                 notify.notify_waiters();
             }
         };
-        let mut catalog = false;
+        let mut nodes = false;
         let mut sessions = false;
         for change in changes {
             match change {
@@ -203,19 +211,19 @@ impl Waiters {
                         }
                     }
                 }
-                Change::Catalog => catalog = true,
+                Change::Node(node) => {
+                    nodes = true;
+                    wake(Query::Node(node.clone()));
+                    wake(Query::NodeChecks(node.clone()));
+                }
             }
         }
         if sessions {
             wake(Query::Sessions);
         }
-        if catalog {
+        if nodes {
             wake(Query::Nodes);
             wake(Query::Checks);
-            let of_node = |query: &&Query| matches!(query, Query::Node(_));
-            for query in by_query.queries.keys().filter(of_node) {
-                wake(query.clone());
-            }
         }
     }
 }

@@ -255,7 +255,7 @@ impl State {
             entry.services.insert(service.id.clone(), service);
         }
         let name = entry.details.node.clone();
-        self.changed(Change::Catalog);
+        self.changed(Change::Node(name.to_lowercase()));
         for check in checks {
             self.put_check(index, &name, check);
         }
@@ -310,7 +310,7 @@ impl State {
         entry.checks.insert(id.to_lowercase(), check);
         // The table's index moves even if the check stayed the same.
         self.catalog.checks_index = index;
-        self.changed(Change::Catalog);
+        self.changed(Change::Node(node.to_lowercase()));
         if critical {
             self.end_sessions_of_check(index, node, &id);
         }
@@ -341,7 +341,15 @@ impl State {
             let of_service = |_: &String, check: &mut Check| check.service_id == service;
             gone.extend(entry.checks.extract_if(.., of_service));
         } else if !check.is_empty() {
-            gone.extend(entry.checks.remove_entry(&check.to_lowercase()));
+            let removed = entry.checks.remove_entry(&check.to_lowercase());
+            if removed
+                .as_ref()
+                .is_some_and(|(_, check)| check.service_id.is_empty())
+            {
+                // A check of the whole node is one of all its services.
+                self.catalog.services_index = index;
+            }
+            gone.extend(removed);
         } else {
             self.catalog.nodes_index = index;
             if !entry.services.is_empty() {
@@ -365,13 +373,14 @@ impl State {
         if own && !self.catalog.nodes.contains_key(&key) {
             self.register_own_node();
         }
-        self.changed(Change::Catalog);
+        self.changed(Change::Node(key));
     }
 
-    /// Registers a check of the own node; with a TTL it turns critical unless it is renewed.
+    /// Registers a check of the own node; with a TTL it turns critical unless it is renewed. One that is there already keeps
+    /// its status, whatever is asked for.
     pub(super) fn register_check(
         &mut self,
-        check: Check,
+        mut check: Check,
         ttl: Option<Duration>,
     ) -> Result<(), Error> {
         let service = &check.service_id;
@@ -387,6 +396,10 @@ impl State {
             });
         }
         let id = check.check_id.clone();
+        if let Some(known) = self.own_checks().find(|known| known.check_id == id) {
+            check.status.clone_from(&known.status);
+            check.output.clone_from(&known.output);
+        }
         let index = self.next_index();
         self.put_check(index, &self.node.clone(), check);
         self.stop_ttl(&id);

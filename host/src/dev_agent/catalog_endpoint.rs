@@ -14,21 +14,22 @@ use super::state::{Error, Query, State};
 pub(super) async fn register(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
     let json = body(agent, &mut request).await?;
     let registration = decode_registration(&json).map_err(decode_failed)?;
-    may_write(agent, &request)?;
+    may_write(agent, &request, &registration.node.datacenter)?;
     agent.hub.with(|state| state.register(registration))?;
     Ok(Reply::json(&true))
 }
 
 pub(super) async fn deregister(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
     let json = body(agent, &mut request).await?;
-    let (mut node, mut service, mut check) = Default::default();
+    let (mut node, mut service, mut check, mut datacenter) = Default::default();
     let mut decode = || {
         for (name, value) in json.fields("value")? {
             match name.to_ascii_lowercase().as_str() {
                 "node" => value.string(".Node", &mut node)?,
                 "serviceid" => value.string(".ServiceID", &mut service)?,
                 "checkid" => value.string(".CheckID", &mut check)?,
-                "datacenter" | "namespace" | "token" => {}
+                "datacenter" => value.string(".Datacenter", &mut datacenter)?,
+                "namespace" | "token" => {}
                 _ => return Err(format!("json: unknown field {name:?}")),
             }
         }
@@ -38,7 +39,7 @@ pub(super) async fn deregister(agent: &Agent, mut request: Request) -> Result<Re
     if node.is_empty() {
         return Err(Error::rejected("Must provide node").into());
     }
-    may_write(agent, &request)?;
+    may_write(agent, &request, &datacenter)?;
     agent
         .hub
         .with(|state| state.deregister(&node, &service, &check));
@@ -73,7 +74,8 @@ pub(super) async fn node(agent: &Agent, request: &Request) -> Result<Reply, Refu
 
 pub(super) async fn health_of_node(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
     let name = tail(request, "Missing node name")?;
-    checks(agent, request, |check| {
+    let query = Query::NodeChecks(name.to_lowercase());
+    checks(agent, request, query, |check| {
         check.node.eq_ignore_ascii_case(name)
     })
     .await
@@ -81,7 +83,7 @@ pub(super) async fn health_of_node(agent: &Agent, request: &Request) -> Result<R
 
 pub(super) async fn health_in_state(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
     let status = tail(request, "Missing check state")?;
-    checks(agent, request, |check| {
+    checks(agent, request, Query::Checks, |check| {
         status == "any" || check.status == status
     })
     .await
@@ -90,10 +92,11 @@ pub(super) async fn health_in_state(agent: &Agent, request: &Request) -> Result<
 async fn checks(
     agent: &Agent,
     request: &Request,
+    query: Query,
     wanted: impl Fn(&Check) -> bool,
 ) -> Result<Reply, Refusal> {
     request.no_namespace()?;
-    read(agent, request, Query::Checks, |state, access| {
+    read(agent, request, query, |state, access| {
         let nodes = state.catalog.nodes().filter(|_| access.is_allowed());
         let checks = nodes.flat_map(|node| node.checks.values());
         json!(checks.filter(|check| wanted(check)).collect::<Vec<_>>())
@@ -112,7 +115,10 @@ async fn read(
     let read = agent.read(request, query, rows).await;
     let (index, rows) = read.map_err(Reply::failed_read)?;
     let reply = Reply::json(&rows).with_index(index);
-    Ok(reply.with("X-Consul-Effective-Consistency", "leader"))
+    let asked = ["stale", "consistent"]
+        .into_iter()
+        .find(|mode| request.params.has(mode));
+    Ok(reply.with("X-Consul-Effective-Consistency", asked.unwrap_or("leader")))
 }
 
 fn tail<'a>(request: &'a Request, missing: &str) -> Result<&'a str, Refusal> {
@@ -128,8 +134,9 @@ async fn body(agent: &Agent, request: &mut Request) -> Result<Json, Refusal> {
     Json::parse(&body).map_err(decode_failed)
 }
 
-fn may_write(agent: &Agent, request: &Request) -> Result<(), Refusal> {
-    request.same_datacenter(agent)?;
+/// The datacenter is that of the body; Consul does not look at the query's.
+fn may_write(agent: &Agent, request: &Request, datacenter: &str) -> Result<(), Refusal> {
+    agent.serves(datacenter)?;
     if !request.access(agent)?.is_allowed() {
         return Err(permission_denied());
     }
@@ -163,7 +170,8 @@ fn decode_registration(json: &Json) -> Result<Registration, String> {
                     registration.checks.push(decode_check(item)?);
                 }
             }
-            "datacenter" | "namespace" | "token" => {}
+            "datacenter" => value.string(".Datacenter", &mut node.datacenter)?,
+            "namespace" | "token" => {}
             _ => return Err(format!("json: unknown field {name:?}")),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, VARY};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, LOCATION, VARY};
 use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
@@ -98,15 +99,22 @@ impl Params {
 
     /// Refuses more than one of the named parameters.
     pub(super) fn at_most_one(&self, names: &[&str]) -> Result<(), Refusal> {
-        let found: Vec<String> = names
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", self.get(name)?)))
-            .collect();
-        if found.len() > 1 {
-            let text = format!("Conflicting flags: {}", found.join("&"));
+        if names.iter().filter(|name| self.has(name)).count() > 1 {
+            let text = format!("Conflicting flags: {}", self.encode());
             return Err(Reply::text(StatusCode::BAD_REQUEST, text).into());
         }
         Ok(())
+    }
+
+    /// All parameters, sorted by name.
+    fn encode(&self) -> String {
+        let mut params: Vec<&(String, String)> = self.0.iter().collect();
+        params.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let escaped = |text: &str| escape(text, b"-_.~ ").replace(' ', "+");
+        let pair =
+            |(name, value): &(String, String)| format!("{}={}", escaped(name), escaped(value));
+        let pairs: Vec<String> = params.into_iter().map(pair).collect();
+        pairs.join("&")
     }
 }
 
@@ -177,11 +185,24 @@ impl Reply {
         let mut response = hyper::Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // Its name before RFC 7231, which Go still gives it.
+            let name = ReasonPhrase::from_static(b"Request Entity Too Large");
+            response.extensions_mut().insert(name);
+        }
         response
     }
 }
 
 impl Agent {
+    /// Refuses a datacenter that is not this agent's; none named is.
+    pub(super) fn serves(&self, datacenter: &str) -> Result<(), Refusal> {
+        if datacenter.is_empty() || datacenter == self.datacenter {
+            return Ok(());
+        }
+        Err(Error::rejected("No path to datacenter").into())
+    }
+
     /// Answers a read, perhaps a blocking one: the index, and what `rows` makes of the state.
     pub(super) async fn read<T>(
         &self,
@@ -233,8 +254,9 @@ pub(super) fn permission_denied() -> Refusal {
 impl Request {
     /// What most of Consul's endpoints look at before anything else.
     pub(super) fn common(&self) -> Result<Blocking, Refusal> {
+        let blocking = self.blocking()?;
         self.no_namespace()?;
-        self.blocking()
+        Ok(blocking)
     }
 
     /// Consistency, of which there is only one here, and blocking.
@@ -260,12 +282,7 @@ impl Request {
 
     /// Refuses a datacenter that is not this agent's.
     pub(super) fn same_datacenter(&self, agent: &Agent) -> Result<(), Refusal> {
-        match self.params.get("dc") {
-            Some(dc) if !dc.is_empty() && dc != agent.datacenter => {
-                Err(Error::rejected("No path to datacenter").into())
-            }
-            _ => Ok(()),
-        }
+        agent.serves(self.params.get("dc").unwrap_or_default())
     }
 
     /// Refuses namespaces, which only Consul Enterprise has.
@@ -314,9 +331,11 @@ impl Request {
             }
         }
         // A client that is still writing when the connection closes may never see the answer,
-        // so some more of the body is read and dropped.
-        let rest = Limited::new(&mut self.body, DRAINED_BYTES).collect();
-        let _ = tokio::time::timeout(BODY_TIME, rest).await;
+        // so some more of the body is read and dropped; but not of one that waits to be told to send it.
+        if !self.headers.contains_key(EXPECT) {
+            let rest = Limited::new(&mut self.body, DRAINED_BYTES).collect();
+            let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
+        }
         let length = declared.map_or_else(|| format!(">{limit}"), |length| length.to_string());
         let text = format!(
             "Request body({length} bytes) too large, max size: {limit} bytes. \
@@ -329,6 +348,9 @@ impl Request {
 
 /// How long a body may take to come; a client that stalls does not hold its connection for good.
 const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long the rest of a refused body may take.
+const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How much of a refused body is read, for the sake of the client's ears.
 const DRAINED_BYTES: usize = 1024 * 1024;
@@ -394,7 +416,7 @@ fn bare(reply: Reply) -> hyper::Response<Full<Bytes>> {
 
 /// Go's router sends everybody to the cleaned path, also those who write.
 fn redirect(method: &Method, path: &str, query: Option<&str>) -> Reply {
-    let mut target = encode_path(path);
+    let mut target = escape(path, b"-_.~$&+,/:;=@");
     if let Some(query) = query {
         target.push('?');
         target.push_str(query);
@@ -442,10 +464,11 @@ fn is_printable(c: char) -> bool {
     !format!("a{c}").escape_debug().to_string().contains('\\')
 }
 
-fn encode_path(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
+/// Percent-encodes all but letters, digits and what is kept.
+fn escape(text: &str, kept: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             encoded.push(byte.into());
         } else {
             encoded.push_str(&format!("%{byte:02X}"));

@@ -93,6 +93,25 @@ impl Store {
         present.chain(deleted).max().unwrap_or(self.index)
     }
 
+    /// The prefix of all keys on the branch of the tree at which a missing key would be: a change of any of them also
+    /// changes that branch.
+    pub(super) fn branch_of<'a>(&self, missing: &'a str) -> &'a str {
+        let shared_with_neighbours = |from: &str, to: &str| {
+            let earlier = (Bound::Unbounded, Bound::Excluded(from));
+            let before = self.entries.range::<str, _>(earlier).next_back();
+            let later = (Bound::Included(to), Bound::Unbounded);
+            let after = self.entries.range::<str, _>(later).next();
+            let neighbours = before.into_iter().chain(after);
+            let shared = neighbours.map(|(key, _)| common(key, missing));
+            shared.max().unwrap_or(0)
+        };
+        // How far the tree goes along with the key, and where above that it forks.
+        let along = &missing[..shared_with_neighbours(missing, missing)];
+        let fork = shared_with_neighbours(along, &format!("{along}{}", char::MAX));
+        let next = along[fork.min(along.len())..].chars().next();
+        &along[..next.map_or(along.len(), |next| fork + next.len_utf8())]
+    }
+
     pub(super) fn end_delay(&mut self, key: &str) {
         self.delays.remove(key);
     }
@@ -101,6 +120,12 @@ impl Store {
     pub(super) fn delay_count(&self) -> usize {
         self.delays.len()
     }
+}
+
+/// How many bytes two keys have in common at their beginning.
+fn common(one: &str, other: &str) -> usize {
+    let alike = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    alike.map(|(c, _)| c.len_utf8()).sum()
 }
 
 fn under<'a, V>(

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use super::txn::{self, Op};
 const MAX_TXN_OPS: usize = 64;
 
 pub(super) async fn kv(agent: &Agent, request: Request) -> Result<Reply, Refusal> {
-    request.common()?;
+    request.blocking()?;
     match request.method {
         Method::PUT => put(agent, request).await,
         Method::DELETE => delete(agent, &request),
@@ -33,6 +34,7 @@ fn key(request: &Request) -> Result<&str, Refusal> {
     if request.tail.is_empty() {
         return Err(Reply::text(StatusCode::BAD_REQUEST, "Missing key name").into());
     }
+    request.no_namespace()?;
     Ok(&request.tail)
 }
 
@@ -91,6 +93,7 @@ async fn keys(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
 }
 
 async fn list(agent: &Agent, request: &Request) -> Result<(u64, Vec<Arc<Entry>>), Refusal> {
+    request.no_namespace()?;
     let prefix = &request.tail;
     agent
         .read(request, Query::Prefix(prefix.clone()), |state, access| {
@@ -130,7 +133,12 @@ fn delete(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
     let params = &request.params;
     params.at_most_one(&["cas", "recurse"])?;
     let tree = params.has("recurse");
-    let key = if tree { &request.tail } else { key(request)? };
+    let key = if tree {
+        request.no_namespace()?;
+        &request.tail
+    } else {
+        key(request)?
+    };
     let cas = params.number("cas")?;
     may_write(agent, request)?;
     let done = agent.hub.with(|state| match cas {
@@ -156,7 +164,6 @@ fn may_write(agent: &Agent, request: &Request) -> Result<(), Refusal> {
 }
 
 pub(super) async fn txn(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
-    request.blocking()?;
     let body = request
         .read_body(agent.limits.txn_bytes, "txn_max_req_len")
         .await?;
@@ -169,12 +176,14 @@ pub(super) async fn txn(agent: &Agent, mut request: Request) -> Result<Reply, Re
             "Transaction contains too many operations ({} > {MAX_TXN_OPS})",
             ops.len()
         );
-        let reply = Reply::text(StatusCode::PAYLOAD_TOO_LARGE, text);
-        return Err(reply.with(CONNECTION.as_str(), "close").into());
+        return Err(Reply::text(StatusCode::PAYLOAD_TOO_LARGE, text).into());
+    }
+    let read_only = txn::is_read_only(&ops);
+    if read_only {
+        request.blocking()?;
     }
     request.same_datacenter(agent)?;
     let access = request.access(agent)?;
-    let read_only = txn::is_read_only(&ops);
     let outcome = agent.hub.with(|state| state.transact(ops, access))?;
     let (status, results, errors) = match outcome {
         Ok(results) => (StatusCode::OK, json!(results), Value::Null),
@@ -205,7 +214,8 @@ fn decode(body: &[u8]) -> Result<Vec<Op>, String> {
             match kind.to_ascii_lowercase().as_str() {
                 "kv" if *op == Json::Null => {}
                 "kv" => ops.push(decode_op(op)?),
-                "node" | "service" | "check" | "session" => {
+                "node" | "service" | "check" if *op == Json::Null => {}
+                "node" | "service" | "check" => {
                     return Err(format!("the development agent runs no {kind} operations"));
                 }
                 _ => return Err(format!("json: unknown field {kind:?}")),
@@ -240,11 +250,33 @@ fn decode_op(json: &Json) -> Result<Op, String> {
 fn decode_value(text: &str) -> Result<Bytes, String> {
     // Go skips line breaks inside base64.
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    match STANDARD.decode(&text) {
+    let lenient = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    match GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(&text) {
         Ok(value) => Ok(value.into()),
-        Err(base64::DecodeError::InvalidByte(at, _)) => {
+        Err(_) => {
+            let at = bad_base64(text.as_bytes());
             Err(format!("illegal base64 data at input byte {at}"))
         }
-        Err(_) => Err(format!("illegal base64 data at input byte {}", text.len())),
     }
+}
+
+/// Where Go gives up on bad base64: at a byte that does not belong there, or at the beginning of four that are too few.
+fn bad_base64(text: &[u8]) -> usize {
+    for (number, four) in text.chunks(4).enumerate() {
+        let start = number * 4;
+        for (place, byte) in four.iter().enumerate() {
+            let at = start + place;
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => {}
+                b'=' if place == 2 && four.get(3) == Some(&b'=') => return at + 2,
+                b'=' if place == 2 && four.len() == 3 => return text.len(),
+                b'=' if place == 3 => return at + 1,
+                _ => return at,
+            }
+        }
+        if four.len() < 4 {
+            return start;
+        }
+    }
+    text.len()
 }

@@ -83,6 +83,7 @@ async fn serve(agent: Arc<Agent>, stream: impl AsyncRead + AsyncWrite + Unpin) {
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_buf_size(HEAD_BYTES)
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use hyper::StatusCode;
 
+use super::acl::Access;
 use super::http::{Agent, Refusal, Reply, Request, permission_denied};
 use super::json::Json;
 use super::sessions::{ServiceCheck, Session, session_key};
@@ -100,7 +101,13 @@ pub(super) fn destroy(agent: &Agent, request: &Request) -> Result<Reply, Refusal
     request.no_namespace()?;
     let id = session_id(request)?;
     request.same_datacenter(agent)?;
-    may_touch(agent, request, id)?;
+    let access = request.access(agent)?;
+    if agent.acl.is_on()
+        && let Err(Error::Rejected(why)) = session_key(id)
+    {
+        return Err(Error::rejected(format!("Session lookup failed: {why}")).into());
+    }
+    may_touch(agent, access, id)?;
     agent.hub.with(|state| state.destroy_session(id))?;
     Ok(Reply::json(&true))
 }
@@ -109,7 +116,7 @@ pub(super) fn renew(agent: &Agent, request: &Request) -> Result<Reply, Refusal> 
     request.common()?;
     let id = session_id(request)?;
     request.same_datacenter(agent)?;
-    may_touch(agent, request, id)?;
+    may_touch(agent, request.access(agent)?, id)?;
     match agent.hub.with(|state| state.renew_session(id))? {
         Some(session) => Ok(Reply::json(&[session])),
         None => {
@@ -127,8 +134,7 @@ fn session_id(request: &Request) -> Result<&str, Refusal> {
 }
 
 /// Only a session that exists needs a right: of an unknown one anybody may hear that it is gone.
-fn may_touch(agent: &Agent, request: &Request, id: &str) -> Result<(), Refusal> {
-    let access = request.access(agent)?;
+fn may_touch(agent: &Agent, access: Access, id: &str) -> Result<(), Refusal> {
     let key = session_key(id)?;
     if !access.is_allowed() && agent.hub.with(|state| state.sessions.get(&key)).is_some() {
         return Err(permission_denied());
@@ -140,7 +146,8 @@ pub(super) async fn info(agent: &Agent, request: &Request) -> Result<Reply, Refu
     request.common()?;
     let id = session_id(request)?;
     let key = || {
-        // A bad token is found out before a bad id.
+        // Another datacenter and a bad token are found out before a bad id.
+        request.same_datacenter(agent)?;
         request.access(agent)?;
         Ok(session_key(id)?)
     };

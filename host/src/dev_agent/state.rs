@@ -47,9 +47,13 @@ pub(super) enum Deadline {
 /// What a write touched: who waits for it is woken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Change {
-    Session { key: String, node: String },
+    Session {
+        key: String,
+        node: String,
+    },
     Key(String),
-    Catalog,
+    /// A node, in lower case, its services or checks.
+    Node(String),
 }
 
 /// What a blocking query reads. It is also what its waiter waits for.
@@ -65,6 +69,8 @@ pub(super) enum Query {
     Nodes,
     /// A node with its services, in lower case.
     Node(String),
+    /// The checks of a node, in lower case.
+    NodeChecks(String),
     Checks,
 }
 
@@ -168,9 +174,25 @@ impl State {
             Query::Prefix(prefix) => self.kv.prefix_index(prefix),
             Query::Nodes => self.catalog.nodes_index,
             Query::Node(name) => self.catalog.node_index(name),
-            Query::Checks => self.catalog.checks_index,
+            Query::NodeChecks(_) | Query::Checks => self.catalog.checks_index,
         };
         index.max(1)
+    }
+
+    /// What a query waits for: what it reads, or where there is nothing to read, what stands in its place. Consul keeps its
+    /// tables in radix trees and watches the branch at which a key would be.
+    pub(super) fn watched(&self, query: Query) -> Query {
+        match query {
+            Query::Session(key) if self.sessions.get(&key).is_none() => Query::Sessions,
+            Query::NodeSessions(node) if self.sessions.of_node(&node).is_empty() => Query::Sessions,
+            Query::Key(key) if self.kv.get(&key).is_none() => {
+                Query::Prefix(self.kv.branch_of(&key).to_owned())
+            }
+            Query::Prefix(prefix) if self.kv.list(&prefix).next().is_none() => {
+                Query::Prefix(self.kv.branch_of(&prefix).to_owned())
+            }
+            there => there,
+        }
     }
 
     /// Refuses a write that would hold `more` bytes beyond the limit.
