@@ -3,6 +3,7 @@
 use crate::by_name::{self, Ensured, Plan};
 use crate::connection::Environment;
 use crate::consul::{Consul, Listed};
+use crate::difference::NODE_HEALTH;
 use crate::duration::{SECOND, to_json};
 use crate::error::{Fault, failure, shown};
 use crate::parameters::{Action, State};
@@ -10,7 +11,7 @@ use crate::request::{self, Consistency};
 use crate::session::{Stored, body, object};
 use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::{Behavior, ErrorKind};
+use crate::types::{Behavior, ErrorKind, NewSession};
 use serde_json::{Map, Value};
 
 /// What Consul gives a session that asks for nothing else.
@@ -24,7 +25,7 @@ pub fn run<T: Transport>(
     transport: T,
 ) -> Result<Value, Fault> {
     let action = Action::read(parameters, environment)?;
-    Ok(perform(&action, transport)?.to_json())
+    Ok(perform(&action, transport)?.into_json())
 }
 
 /// What an action did, or in check mode would have done.
@@ -36,13 +37,13 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn read(keys: Vec<(&'static str, Value)>, listed: &Listed) -> Outcome {
+    fn read(keys: Vec<(&'static str, Value)>, filtered: bool) -> Outcome {
         let warning = "Consul left out sessions that the token may not read: what is shown may not be all there is";
         Outcome {
             changed: false,
             keys,
             before_and_after: None,
-            warnings: if listed.filtered {
+            warnings: if filtered {
                 vec![warning.to_owned()]
             } else {
                 Vec::new()
@@ -50,23 +51,21 @@ impl Outcome {
         }
     }
 
-    fn to_json(&self) -> Value {
+    /// Takes what is there instead of copying it: of the largest answer it is tens of MiB.
+    fn into_json(self) -> Value {
         let mut json = Map::new();
         json.insert("changed".to_owned(), self.changed.into());
-        for (key, value) in &self.keys {
-            json.insert((*key).to_owned(), value.clone());
+        for (key, value) in self.keys {
+            json.insert(key.to_owned(), value);
         }
-        if let Some((before, after)) = &self.before_and_after {
+        if let Some((before, after)) = self.before_and_after {
             json.insert(
                 "diff".to_owned(),
-                object([
-                    ("before", before.as_slice().into()),
-                    ("after", after.as_slice().into()),
-                ]),
+                object([("before", before.into()), ("after", after.into())]),
             );
         }
         if !self.warnings.is_empty() {
-            json.insert("warnings".to_owned(), self.warnings.as_slice().into());
+            json.insert("warnings".to_owned(), self.warnings.into());
         }
         json.into()
     }
@@ -83,9 +82,9 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
             Ok(Outcome::read(
                 vec![
                     ("session_id", id.into()),
-                    ("sessions", objects(&listed.sessions).into()),
+                    ("sessions", into_objects(listed.sessions)),
                 ],
-                &listed,
+                listed.filtered,
             ))
         }
         State::Node => {
@@ -94,16 +93,16 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault
             Ok(Outcome::read(
                 vec![
                     ("node", node.into()),
-                    ("sessions", objects(&listed.sessions).into()),
+                    ("sessions", into_objects(listed.sessions)),
                 ],
-                &listed,
+                listed.filtered,
             ))
         }
         State::List => {
             let listed = consul.list(Consistency::Default)?;
             Ok(Outcome::read(
-                vec![("sessions", objects(&listed.sessions).into())],
-                &listed,
+                vec![("sessions", into_objects(listed.sessions))],
+                listed.filtered,
             ))
         }
     }?;
@@ -169,7 +168,7 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
             Plan::Create { replacing } => Outcome {
                 changed: true,
                 keys: present_keys(action, None, &replacing),
-                before_and_after: Some((before, vec![body(&action.wanted)])),
+                before_and_after: Some((before, vec![predicted(&action.wanted)])),
                 warnings: Vec::new(),
             },
         });
@@ -208,7 +207,7 @@ fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Resu
         return Ok(Outcome {
             changed: true,
             keys: present_keys(action, None, &[]),
-            before_and_after: Some((Vec::new(), vec![body(&action.wanted)])),
+            before_and_after: Some((Vec::new(), vec![predicted(&action.wanted)])),
             warnings: Vec::new(),
         });
     }
@@ -392,12 +391,31 @@ fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<St
     }
 }
 
+/// A new session as Consul will store it, without what only Consul knows: its id, its indexes and, unless asked for, its node.
+fn predicted(wanted: &NewSession) -> Value {
+    let mut session = body(wanted);
+    session["LockDelay"] = wanted.lock_delay.unwrap_or(DEFAULT_LOCK_DELAY).into();
+    session["Behavior"] = wanted.behavior.unwrap_or(DEFAULT_BEHAVIOR).as_str().into();
+    if wanted.ttl.is_none_or(|ttl| ttl == 0) {
+        session["TTL"] = "".into();
+    }
+    if wanted.checks.is_none() && wanted.node_checks.is_none() {
+        session["NodeChecks"] = [NODE_HEALTH].as_slice().into();
+    }
+    session
+}
+
 fn json(stored: &Stored) -> Value {
     stored.json.clone()
 }
 
 fn objects(sessions: &[Stored]) -> Vec<Value> {
     sessions.iter().map(json).collect()
+}
+
+fn into_objects(sessions: Vec<Stored>) -> Value {
+    let objects = sessions.into_iter().map(|stored| stored.json);
+    objects.collect()
 }
 
 fn ids(sessions: &[Stored]) -> Value {

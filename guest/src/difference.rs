@@ -4,7 +4,7 @@ use crate::duration::to_consul;
 use crate::types::{NewSession, ServiceCheck, Session};
 
 /// The check that ends a session when its node fails.
-const NODE_HEALTH: &str = "serfHealth";
+pub const NODE_HEALTH: &str = "serfHealth";
 
 /// The differences, for people; none if the session is as asked for.
 pub fn differences(wanted: &NewSession, session: &Session) -> Vec<String> {

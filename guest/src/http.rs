@@ -194,6 +194,8 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
         | ErrorCode::DestinationIpUnroutable
         | ErrorCode::ConnectionRefused
         | ErrorCode::ConnectionLimitReached => (Broken, false),
+        // preview2-shim 0.26 has no other code for a failed handshake, only Node's words.
+        ErrorCode::InternalError(Some(detail)) if is_about_tls(detail) => (Tls, false),
         ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => (Broken, true),
         ErrorCode::HttpResponseHeaderSectionSize(_)
         | ErrorCode::HttpResponseHeaderSize(_)
@@ -207,6 +209,10 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
         _ => (Other, true),
     };
     breach(kind, &words(code), sent && handled)
+}
+
+fn is_about_tls(detail: &str) -> bool {
+    detail.contains("certificate") || detail.contains("SSL") || detail.contains("TLS")
 }
 
 /// The code in words, with a detail where the host gave one. Not by `Debug`, which brings much code along.
@@ -246,7 +252,8 @@ fn words(code: &ErrorCode) -> String {
         _ => ("the request cannot be sent as it is", None),
     };
     match detail {
-        Some(detail) => format!("{words}: {detail}"),
+        // Of several lines the first says it.
+        Some(detail) => format!("{words}: {}", detail.lines().next().unwrap_or_default()),
         None => words.to_owned(),
     }
 }

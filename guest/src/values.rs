@@ -71,6 +71,7 @@ impl Parameters<'_> {
                 }
             }
             Value::String(list) => texts = split(&list),
+            other @ Value::Object(_) => return Err(wrong_type(name, "a list of texts", &other)),
             other => texts.push(text(name, other)?),
         }
         if texts.iter().any(|text| text.trim().is_empty()) {

@@ -27,6 +27,10 @@ impl Words {
         match arguments {
             [] => Ok(Words::Input),
             [dash] if dash == "-" => Ok(Words::Input),
+            [dash, ..] if dash == "-" => Err(invalid(
+                "params",
+                "`-` stands alone: all parameters then come from standard input",
+            )),
             arguments => parameters(arguments).map(Words::Parameters),
         }
     }
@@ -54,6 +58,14 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
                     "params",
                     format!(
                         "there is no option `{argument}` here; parameters are given as KEY=VALUE, as in state=present"
+                    ),
+                ));
+            }
+            None if map.contains_key("state") => {
+                return Err(invalid(
+                    "params",
+                    format!(
+                        "unexpected word `{argument}`: parameters are given as KEY=VALUE, as in name=deploy"
                     ),
                 ));
             }
@@ -122,6 +134,8 @@ mod tests {
             &["--nope"],
             &["checks=[x"],
             &["a=1", "a=2"],
+            &["info", "deploy"],
+            &["-", "ttl=20s"],
         ] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }

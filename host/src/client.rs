@@ -6,7 +6,7 @@ use crate::bindings::types::{self, Agent, Listing, NewSession, Session};
 use crate::error::{Error, ErrorKind, Exchange, Result, explained};
 use crate::network::{self, Network, Observer, Report};
 use crate::policy::Policy;
-use crate::runtime::{Hooks, Journal, Runtime, State};
+use crate::runtime::{Hooks, Journal, MAX_MEMORY, Runtime, State};
 use crate::token::Token;
 use crate::trust::Trust;
 use anyhow::Context;
@@ -495,6 +495,14 @@ impl Client {
     fn stopped(&self, trap: &anyhow::Error, timeout: Duration, journal: &Journal) -> Error {
         match trap.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => self.out_of_time(timeout, journal),
+            Some(_) if journal.out_of_memory() => self.cut_off(
+                ErrorKind::Other,
+                &format!(
+                    "the component was stopped: it needs more than the {} MiB of memory that it may have",
+                    MAX_MEMORY >> 20
+                ),
+                journal,
+            ),
             Some(trap) => self.cut_off(
                 ErrorKind::Other,
                 &format!("the component was stopped: {trap}"),

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
-    Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
-    StoreLimitsBuilder, UpdateDeadline,
+    Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+    StoreLimits, StoreLimitsBuilder, UpdateDeadline,
 };
 use wasmtime_wasi_http::{
     ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
@@ -34,8 +34,8 @@ const MAX_CALLS: u32 = 256;
 /// Requests at once in one call. The built-in component makes one after the other; without a bound 10,000 connections were
 /// open within a second.
 const MAX_REQUESTS: usize = 8;
-/// 10,000 sessions, which are 3.5 MiB on the wire, take 30 MiB.
-const MAX_MEMORY: usize = 64 << 20;
+/// Of a component; the largest answer it reads, 8 MiB or 36,000 sessions, takes 90 MiB.
+pub(crate) const MAX_MEMORY: usize = 128 << 20;
 
 /// A component, ready to be called. Cheap to clone; one is enough for a program, and clients of different tenants may
 /// share it, as nothing survives a call.
@@ -136,13 +136,16 @@ impl Runtime {
         let state = State {
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
+            limits: Limits {
+                fixed: StoreLimitsBuilder::new()
+                    .memory_size(MAX_MEMORY)
+                    .instances(16)
+                    .memories(2)
+                    .tables(8)
+                    .build(),
+                journal: hooks.journal.clone(),
+            },
             hooks,
-            limits: StoreLimitsBuilder::new()
-                .memory_size(MAX_MEMORY)
-                .instances(16)
-                .memories(2)
-                .tables(8)
-                .build(),
         };
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.limits);
@@ -187,7 +190,49 @@ pub(crate) struct State {
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: Hooks,
-    limits: StoreLimits,
+    limits: Limits,
+}
+
+/// The limits of a store. A component that meets the one of its memory can only trap; the journal keeps why.
+struct Limits {
+    fixed: StoreLimits,
+    journal: Arc<Journal>,
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let may = self.fixed.memory_growing(current, desired, maximum)?;
+        if !may {
+            self.journal.entries().out_of_memory = true;
+        }
+        Ok(may)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.fixed.table_growing(current, desired, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        self.fixed.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.fixed.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.fixed.memories()
+    }
 }
 
 impl IoView for State {
@@ -234,6 +279,7 @@ struct Entries {
     request: Option<(String, String)>,
     detail: Option<String>,
     writes: usize,
+    out_of_memory: bool,
 }
 
 impl Journal {
@@ -250,6 +296,11 @@ impl Journal {
     /// Whether a request that writes was sent, or is under way.
     pub(crate) fn wrote(&self) -> bool {
         self.entries().writes > 0
+    }
+
+    /// Whether the component asked for more memory than it may have.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        self.entries().out_of_memory
     }
 
     fn begin(&self, request: &Request<WasiBody>) {

@@ -267,6 +267,35 @@ async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
     }
 }
 
+/// As much as is ever read of an answer: it must fit into the component's memory, whichever way it is asked for.
+#[tokio::test]
+async fn the_largest_answer() {
+    let sessions: Vec<String> = (0..36_000)
+        .map(|number| {
+            format!(
+                r#"{{"ID":"2d54d52a-8d7a-2c9f-7dc1-{number:012}","Name":"deploy-{number}","Node":"node-1","LockDelay":15000000000,"Behavior":"release","TTL":"30s","NodeChecks":["serfHealth"],"ServiceChecks":null,"CreateIndex":{number},"ModifyIndex":{number}}}"#
+            )
+        })
+        .collect();
+    let body = format!("[{}]", sessions.join(","));
+    assert!((7 << 20..8 << 20).contains(&body.len()), "{}", body.len());
+    let server = Server::answering(200, &[("Content-Type", "application/json")], body);
+    let consul = Client::builder()
+        .address(&server.url())
+        .timeout(Duration::from_secs(60))
+        .build(runtime())
+        .unwrap();
+    let listing = consul.list().await.unwrap();
+    assert_eq!(listing.sessions.len(), sessions.len());
+    let listed = consul.action(r#"{"state": "list"}"#).await.unwrap();
+    assert!(listed.contains(sessions.last().unwrap()));
+    let kept = consul
+        .action(r#"{"name": "deploy-35999", "check_mode": true, "diff": true}"#)
+        .await
+        .unwrap();
+    assert!(kept.contains(r#""changed":false"#), "{kept}");
+}
+
 #[tokio::test]
 async fn a_timeout_may_be_as_long_as_it_likes() {
     let agent = DevAgent::start().await.unwrap();

@@ -80,7 +80,7 @@ async fn fails(client: &Client, trick: &str, with: &str) {
 async fn time_and_memory_are_bounded() {
     let (agent, client) = agent().await;
     fails(&client, "spin", r#""kind":"timeout""#).await;
-    fails(&client, "grow", "the component was stopped").await;
+    fails(&client, "grow", "more than the 128 MiB of memory").await;
     fails(&client, "recurse", "the component was stopped").await;
     fails(&client, "trap", "the component was stopped").await;
     fails(&client, "answer 30000000", "too much data").await;

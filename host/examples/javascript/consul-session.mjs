@@ -1,5 +1,6 @@
 // Runs the transpiled component in a thread of its own. A call blocks its thread until the answer is there, which must
 // not be the thread of the workflow engine; and only a thread can be ended when an answer drips in without end.
+// Node cannot restrict where a component connects to: let only those choose an address who may reach it from here.
 
 import { once } from "node:events";
 import { Worker, parentPort, workerData } from "node:worker_threads";
@@ -34,7 +35,7 @@ export class ConsulSession {
     throw new Failed(said.msg, { ...said.error, maybeApplied: said.error.maybe_applied }, said);
   }
 
-  /** A function of the interface `sessions`. Durations are nanoseconds and bigint; what is left out is none. */
+  /** A function of `sessions`. Durations are nanoseconds and bigint; what is left out is none, and so is a misspelt key. */
   async sessions(name, ...values) {
     const { value, error } = await this.#call("sessions", name, ...values);
     if (!error) return value;
@@ -59,7 +60,7 @@ export class ConsulSession {
     } catch (error) {
       this.#worker = undefined; // After a trap an instance is in no known state.
       await worker.terminate();
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) throw new Failed(`the call broke off: ${error}`, { kind: "other", maybeApplied: true }, error);
       throw new Failed(`no result in ${this.#deadline} ms`, { kind: "timeout", maybeApplied: true });
     }
   }

@@ -31,16 +31,16 @@ await withSession(consul, agent, { name: "nightly", behavior: "delete" }, async 
 });
 
 // The action door: the words of a playbook, for nodes that people fill in.
-const parameters = { name: "deploy", delay: "20s", ttl: 600, url };
+const parameters = { name: "workflow", delay: "20s", ttl: 600, url };
 for (const run of ["first", "second"]) {
   const { changed, session_id } = await consul.action(parameters);
   console.log(`${run} run: changed ${changed}, ${session_id}`);
 }
-await consul.action({ state: "absent", name: "deploy", url });
+await consul.action({ state: "absent", name: "workflow", url });
 
 // What went wrong is a word that a workflow can branch on.
 try {
-  await consul.action({ state: "renew", name: "deploy", url });
+  await consul.action({ state: "renew", name: "workflow", url });
 } catch (error) {
   if (!(error instanceof Failed)) throw error;
   console.log(`${error.kind}, ${error.retryable ? "retry" : "no retry"}: ${error.message}`);

@@ -27,6 +27,7 @@ class ConsulSession:
     def __init__(self, component, deadline=30):
         """`deadline`, in seconds, ends a call that computes without end or whose answer drips in. A server that is silent
         is given up after the call's own timeout, 10 s if it sets none."""
+        plugin.load(component)  # what cannot be loaded fails here
         self.component, self.deadline = component, deadline
 
     def action(self, params):
@@ -51,7 +52,7 @@ class ConsulSession:
         except WasmtimeError as trap:
             if "wasm trap: interrupt" in str(trap):
                 raise Failed(f"no result in {self.deadline} s", "timeout", maybe_applied=True) from trap
-            raise Failed(str(trap), "other", maybe_applied=True) from trap
+            raise Failed(f"the component was stopped: {trap}", "other", maybe_applied=True) from trap
 
 
 if __name__ == "__main__":
@@ -59,16 +60,16 @@ if __name__ == "__main__":
     url = os.environ["CONSUL_HTTP_ADDR"]
 
     for _ in range(2):  # The second time it is there already.
-        deploy = consul.action({"name": "deploy", "ttl": "30s", "url": url})
-        print("changed" if deploy["changed"] else "unchanged", deploy["session_id"])
+        job = consul.action({"name": "job", "ttl": "30s", "url": url})
+        print("changed" if job["changed"] else "unchanged", job["session_id"])
 
     agent = {"address": url}
     session = consul.sessions("create", agent, {"name": "typed", "lock_delay": 5 * 10**9})
     print(consul.sessions("info", agent, session))
     consul.sessions("destroy", agent, session)
-    print("removed", consul.sessions("remove", agent, "deploy", None))
+    print("removed", consul.sessions("remove", agent, "job", None))
 
     try:
-        consul.action({"state": "renew", "name": "deploy", "url": url})
+        consul.action({"state": "renew", "name": "job", "url": url})
     except Failed as failure:
         print(f"{failure.kind}, status {failure.status}, retryable {failure.retryable}: {failure}")

@@ -8,7 +8,7 @@ from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import Component, Linker, ListType, OptionType, Record, RecordType, Variant
 
 TICK = 0.1  # seconds between two looks at the deadlines
-MEMORY = 64 << 20  # bytes for a call; the largest answer that the component reads is a fraction of that
+MEMORY = 128 << 20  # bytes for a call; the largest answer that the component reads takes 90 MiB
 
 
 @functools.cache

@@ -95,6 +95,13 @@ fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
 
 fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
     match Words::read(arguments)? {
+        // Nobody expects a command without arguments to wait for what they type; with `-` they do.
+        Words::Input if arguments.is_empty() && std::io::stdin().is_terminal() => {
+            Err(Error::invalid(
+                "params",
+                "no parameters: give them as KEY=VALUE, as in `state=list`, or a JSON object on standard input",
+            ))
+        }
         Words::Parameters(parameters) => Ok(parameters),
         Words::Input => {
             let mut text = String::new();

@@ -37,5 +37,6 @@ expect "-    \"Name\": \"playbook-$$-units\"," "$desired" --check --diff -e stat
 expect 'changed=1    unreachable=0    failed=0' "$desired" -e state=absent
 expect 'changed=0    unreachable=0    failed=0' "$desired" -e state=absent
 expect 'failed=0' "$here/failures.yml"
+expect 'changed=2    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR" --check --diff
 expect 'ok=7    changed=3    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR"
 echo ok

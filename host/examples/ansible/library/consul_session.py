@@ -9,7 +9,9 @@ short_description: Create, look up, renew and remove the sessions of a Consul cl
 description:
   - A session ties locks in Consul's key-value store to the life of their holder. This module manages sessions through the
     component C(consul-session), which runs in a sandbox with an HTTP client and nothing else.
-  - Parameters are checked by the component, also in check mode, so its messages name the parameter and what it takes.
+  - What a parameter may hold is checked by the component, also in check mode, so its messages say what it takes.
+  - Two hosts that ask for one O(name) get one session, and with it the same locks. Where each is to have its own, for
+    instance to keep the other out, set O(unique=false) or a name of its own.
 requirements:
   - On the host that runs the task, Python 3.9 or later and the package C(wasmtime) 49 or later.
 options:
@@ -85,7 +87,7 @@ options:
     description: V(http) or V(https). With E(CONSUL_HTTP_SSL) true, V(https) is the default.
     type: str
   token:
-    description: ACL token. Falls back to E(CONSUL_HTTP_TOKEN).
+    description: ACL token. Falls back to E(CONSUL_HTTP_TOKEN), then to the file that E(CONSUL_HTTP_TOKEN_FILE) names.
     type: str
   namespace:
     description: Namespace (Consul Enterprise). Falls back to E(CONSUL_NAMESPACE).
@@ -113,7 +115,9 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says what would change, and writes nothing.
+    description:
+      - Says what would change, and writes nothing. A session that does not exist yet has no id; a task that gets none where
+        it should have one takes it for the id of such a session.
   diff_mode:
     support: full
     description: Shows the sessions before and after.
@@ -150,6 +154,10 @@ session_id:
   description: UUID of the session; null if there is none, or several.
   returned: all states but node and list
   type: str
+name, behavior, ttl, delay, checks, node:
+  description: As asked for; where nothing was asked for, as the session has it.
+  returned: present
+  type: raw
 session:
   description: The session as Consul stores it; null where check mode would create it.
   returned: present, renew
@@ -169,12 +177,16 @@ replaced:
   returned: present, if any were
   type: list
   elements: str
+diff:
+  description: The sessions before and after.
+  returned: in diff mode, by all states that change something
+  type: dict
 error:
   description:
     - What failed, for a program. C(kind) is one of invalid, denied, not-found, conflict, unavailable, timeout, transport,
       tls, protocol, unsupported, other; C(retryable) tells whether the same may work later.
     - With C(maybe_applied) a write went out and its outcome is not known. Also C(parameter), or the HTTP exchange.
-  returned: failure
+  returned: failure, unless Ansible itself refused the parameters
   type: dict
   sample: {kind: denied, retryable: false, status: 403, maybe_applied: false}
 """
@@ -197,16 +209,29 @@ except ImportError:
 DEADLINE = 60  # seconds, for an answer that drips in; silence is ended by the call's own timeout
 
 
+class Stopped(Exception):
+    """The component ended without a result."""
+
+
 def environment(name):
     if not os.environ.get(name):
         raise AnsibleFallbackNotFound
     return os.environ[name]
 
 
+def token_by_environment():
+    if os.environ.get("CONSUL_HTTP_TOKEN"):
+        return os.environ["CONSUL_HTTP_TOKEN"]
+    with open(environment("CONSUL_HTTP_TOKEN_FILE")) as file:
+        return file.read().strip()
+
+
 def https_by_environment(name):
-    if environment(name).lower() not in ("1", "t", "true", "y", "yes", "on"):
+    said = environment(name).lower()
+    if said in ("0", "f", "false", "n", "no", "off"):
         raise AnsibleFallbackNotFound
-    return "https"
+    # Anything else is no scheme, and the component says so.
+    return "https" if said in ("1", "t", "true", "y", "yes", "on") else said
 
 
 def run(component, params):
@@ -227,8 +252,18 @@ def run(component, params):
     instance = linker.instantiate(store, Component.from_file(engine, component))
     door = instance.get_export_index(store, "consul:session/action@0.1.0")
     function = instance.get_func(store, instance.get_export_index(store, "run", door))
-    result = function(store, json.dumps(params))
+    try:
+        result = function(store, json.dumps(params))
+    except WasmtimeError as trap:
+        raise Stopped(f"no result in {DEADLINE} s" if "wasm trap: interrupt" in str(trap) else str(trap)) from trap
     return result.tag == "err", json.loads(result.payload)
+
+
+def predict(module, state, why):
+    """Ends a task in check mode that needs a session which an earlier task would have made."""
+    found = {"absent": {"session_ids": []}, "info": {"sessions": []}, "renew": {"session": None, "ttl": None}}
+    module.warn(f"check mode: {why}")
+    module.exit_json(changed=state != "info", session_id=None, **found[state])
 
 
 def main():
@@ -236,7 +271,7 @@ def main():
         "component": (environment, ["CONSUL_SESSION_COMPONENT"]),
         "url": (environment, ["CONSUL_HTTP_ADDR"]),
         "scheme": (https_by_environment, ["CONSUL_HTTP_SSL"]),
-        "token": (environment, ["CONSUL_HTTP_TOKEN"]),
+        "token": (token_by_environment,),
         "namespace": (environment, ["CONSUL_NAMESPACE"]),
         "partition": (environment, ["CONSUL_PARTITION"]),
         "validate_certs": (environment, ["CONSUL_HTTP_SSL_VERIFY"]),
@@ -264,22 +299,26 @@ def main():
             name: dict(option, fallback=fallback[name]) if name in fallback else option for name, option in options.items()
         },
         supports_check_mode=True,
-        required_if=[
-            ("state", "absent", ("id", "name"), True),
-            ("state", "info", ("id", "name"), True),
-            ("state", "renew", ("id", "name"), True),
-            ("state", "node", ("node",)),
-        ],
     )
     if WASMTIME_MISSING:
         module.fail_json(msg=missing_required_lib("wasmtime"), exception=WASMTIME_MISSING)
     # What is left out has to stay out: to the component an unset key is not an empty one.
     params = {name: value for name, value in module.params.items() if value is not None}
     component = params.pop("component")
+    state = params["state"]
+    if module.check_mode and state in ("absent", "info", "renew") and not params.get("id") and not params.get("name"):
+        predict(module, state, "no id and no name: taken for those of a session that an earlier task would have made")
     try:
         failed, result = run(component, dict(params, check_mode=module.check_mode, diff=module._diff))
+    except Stopped as stopped:
+        writes = state in ("present", "absent", "renew") and not module.check_mode
+        error = {"kind": "timeout", "retryable": True} if "no result" in str(stopped) else {"kind": "other", "retryable": False}
+        module.fail_json(msg=f"the component was stopped: {stopped}", error=dict(error, maybe_applied=writes))
     except (OSError, WasmtimeError) as error:
-        module.fail_json(msg=f"cannot run the component {component}: {error}")
+        unloaded = {"kind": "other", "retryable": False, "maybe_applied": False}
+        module.fail_json(msg=f"cannot run the component {component}: {error}", error=unloaded)
+    if failed and module.check_mode and state == "renew" and result["error"]["kind"] == "not-found":
+        predict(module, state, result["msg"])
     if failed:
         module.fail_json(**result)
     if "diff" in result:
