@@ -380,12 +380,7 @@ fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<St
             format!(
                 "cannot renew by name: {} sessions are named `{name}`. Give the `id` of one: {}",
                 listed.sessions.len(),
-                listed
-                    .sessions
-                    .iter()
-                    .map(|stored| stored.session.id.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                by_name::listed(&listed.sessions)
             ),
         )),
     }

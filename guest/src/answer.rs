@@ -84,7 +84,9 @@ impl Context<'_> {
     /// The error of an answer whose status is not 200.
     fn refusal(&self, answer: &Answer) -> Fault {
         let text = self.text(answer);
-        let says = |needle: &str| text.contains(needle);
+        // Told apart by what came, not by what is shown of it: a token may be a word of the text.
+        let said = String::from_utf8_lossy(self.beginning(answer));
+        let says = |needle: &str| said.contains(needle);
         let fail = |kind: ErrorKind, advice: &str| self.failure(answer, &text, kind, advice, false);
         let invalid = |parameter: &str| {
             fail(
@@ -139,7 +141,10 @@ impl Context<'_> {
                 () if says("Invalid Session TTL") || says("Session TTL '") => invalid("ttl"),
                 () if says("Invalid Behavior setting") => invalid("behavior"),
                 () if says("Must provide Node") => invalid("node"),
-                () if says("is in critical state") => invalid("checks"),
+                () if says("is in critical state") => fail(
+                    ErrorKind::Invalid("checks".to_owned()),
+                    "A session depends only on checks that do not fail: wait until this one passes, or leave it out.",
+                ),
                 () if says("UUID must be 36 characters") || says("Invalid UUID") => invalid("id"),
                 () if says("Missing node registration") => {
                     fail(ErrorKind::NotFound, "No node of this name is registered.")
@@ -237,7 +242,7 @@ impl Context<'_> {
             message: format!(
                 "cannot {}: the answer is not one of Consul's: {} ({}). Is it a Consul agent?",
                 self.request.purpose,
-                self.redact(why),
+                self.presentable(why),
                 self.place(answer),
             ),
             exchange: Some(self.exchange(answer, &text)),
@@ -307,8 +312,17 @@ impl Context<'_> {
 
     /// The body as text for people: no control characters, not too long, no token.
     fn text(&self, answer: &Answer) -> String {
-        let start = answer.body.get(..4 * MAX_TEXT).unwrap_or(&answer.body);
-        let said = self.redact(&String::from_utf8_lossy(start));
+        self.presentable(&String::from_utf8_lossy(self.beginning(answer)))
+    }
+
+    /// As much of the body as is looked at for words; a token that begins within it is there as a whole.
+    fn beginning<'a>(&self, answer: &'a Answer) -> &'a [u8] {
+        let end = 4 * MAX_TEXT + self.token.map_or(0, str::len);
+        answer.body.get(..end).unwrap_or(&answer.body)
+    }
+
+    fn presentable(&self, said: &str) -> String {
+        let said = self.redact(said);
         let mut text = String::new();
         for c in said.trim().chars() {
             if text.len() >= MAX_TEXT {

@@ -107,7 +107,7 @@ pub fn plan<T: Transport>(
                     others.len() + 1,
                     shown(name),
                     session.session.id,
-                    ids(&others).join(", "),
+                    listed(&others),
                 )]
             };
             Ok(Plan::Keep {
@@ -127,6 +127,7 @@ pub fn plan<T: Transport>(
 fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
     let list: Vec<String> = others
         .iter()
+        .take(MAX_SHOWN)
         .map(|stored| {
             format!(
                 "{} ({})",
@@ -134,6 +135,7 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
                 differences(wanted, &stored.session).join(", ")
             )
         })
+        .chain(more(others.len()))
         .collect();
     failure(
         ErrorKind::Conflict,
@@ -202,7 +204,6 @@ fn converge<T: Transport>(
             .iter()
             .any(|old| old.session.id == stored.session.id)
     });
-    let own = rivals.iter().any(|stored| stored.session.id == id);
     match rivals.into_iter().next() {
         None => Err(failure(
             ErrorKind::Other,
@@ -215,10 +216,9 @@ fn converge<T: Transport>(
             warnings: Vec::new(),
         }),
         Some(oldest) => {
-            // A caller that was to leave one session may have removed ours already.
-            if own {
-                consul.destroy(id)?;
-            }
+            // Also if it is not in the list: it may be gone, as a caller that was to leave one session removes all others,
+            // or be on a node that the token may write to and not read.
+            consul.destroy(id)?;
             if !differences(wanted, &oldest.session).is_empty() {
                 return Err(conflict(name, wanted, std::slice::from_ref(&oldest)));
             }
@@ -268,6 +268,20 @@ fn destroy_all<T: Transport>(
         })?;
     }
     Ok(ids(sessions))
+}
+
+/// How many sessions a message lists.
+const MAX_SHOWN: usize = 10;
+
+fn more(count: usize) -> Option<String> {
+    (count > MAX_SHOWN).then(|| format!("and {} more", count - MAX_SHOWN))
+}
+
+/// The ids of sessions as a message lists them.
+pub fn listed(sessions: &[Stored]) -> String {
+    let shown = ids(&sessions[..sessions.len().min(MAX_SHOWN)]);
+    let all: Vec<String> = shown.into_iter().chain(more(sessions.len())).collect();
+    all.join(", ")
 }
 
 fn ids(sessions: &[Stored]) -> Vec<String> {
@@ -414,6 +428,7 @@ mod tests {
                 ok(json!([session(NEW, "60s", 1)])),
                 ok(json!({"ID": OWN})),
                 ok(json!([session(OLD, "30s", 7)])),
+                ok(json!(true)),
             ],
         );
         let ensured = result.unwrap();
@@ -421,7 +436,7 @@ mod tests {
             (ensured.session.session.id.as_str(), ensured.created),
             (OLD, false)
         );
-        assert_eq!(seen, "list create list");
+        assert_eq!(seen, format!("list create list destroy/{OWN}"));
     }
 
     #[test]

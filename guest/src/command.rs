@@ -69,7 +69,7 @@ fn perform(words: Words) -> Result<Value, Fault> {
     };
     if let Some(variable) = HOST_VARIABLES
         .into_iter()
-        .find(|name| std::env::var_os(name).is_some())
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
     {
         let message = format!(
             "{variable} cannot be honoured here: this host gives a component no files and no say about TLS. Unset it."

@@ -14,12 +14,13 @@
 //! | [`difference`] | in what a session differs from what is asked for |
 //! | [`consul`] | the API's operations, one request each |
 //! | [`request`] | **a parameter becomes a request** |
+//! | [`transport`] | what that needs of HTTP |
 //! | `http` | the one file that touches `wasi:http` (WebAssembly only) |
 //! | [`answer`] | an answer becomes a value or an error |
 //! | [`session`], [`duration`] | Consul's JSON of a session, and its lengths of time |
 //! | [`error`] | how an operation fails |
 //!
-//! Everything but `component` and `http` is pure and tested natively. The types are those that `wit/` defines.
+//! Everything but `command`, `component` and `http` is pure and tested natively. The types are those that `wit/` defines.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

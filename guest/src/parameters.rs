@@ -1,7 +1,7 @@
 //! The parameters of the action door: every word the documentation knows, read and checked.
 
 use crate::connection::{Environment, Settings};
-use crate::error::{Fault, failure, invalid};
+use crate::error::{Fault, failure, invalid, shown};
 use crate::types::{Agent, Behavior, ErrorKind, NewSession};
 use crate::values::Parameters;
 use serde_json::{Map, Value};
@@ -203,8 +203,9 @@ fn choice<T: Copy>(parameter: &str, text: &str, choices: &[(&str, T)]) -> Result
     Err(invalid(
         parameter,
         format!(
-            "`{parameter}` must be one of {}, not `{text}`{}",
+            "`{parameter}` must be one of {}, not `{}`{}",
             words.join(", "),
+            shown(text),
             nearest(text, &words)
         ),
     ))
@@ -216,6 +217,7 @@ fn refuse_unknown(map: &Map<String, Value>) -> Result<(), Fault> {
         return Ok(());
     };
     let hint = nearest(unknown, &known);
+    let unknown = shown(unknown);
     let hint = if hint.is_empty() {
         format!(". Known: {}", known.join(", "))
     } else {
@@ -229,6 +231,10 @@ fn refuse_unknown(map: &Map<String, Value>) -> Result<(), Fault> {
 
 /// The known word that was probably meant.
 fn nearest(text: &str, known: &[&str]) -> String {
+    // The time it takes grows with the length; nobody misspells a word by so much.
+    if text.len() > 40 {
+        return String::new();
+    }
     known
         .iter()
         .map(|word| (strsim::osa_distance(&text.to_ascii_lowercase(), word), word))

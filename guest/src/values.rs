@@ -6,7 +6,7 @@ use crate::error::{Fault, invalid};
 use crate::types::ServiceCheck;
 use serde_json::{Map, Value};
 
-/// The parameters not yet read. Taking one by name reads and removes it; what is left at the end is unknown.
+/// The parameters not yet read. Taking one by name reads and removes it.
 pub struct Parameters<'a>(pub &'a mut Map<String, Value>);
 
 impl Parameters<'_> {
@@ -174,7 +174,11 @@ fn integer(value: &Value) -> Option<i64> {
             #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
             (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
         }),
-        Value::String(text) => text.trim().parse().ok(),
+        // Templates divide, and write 20.0.
+        Value::String(text) => {
+            let text = text.trim();
+            text.strip_suffix(".0").unwrap_or(text).parse().ok()
+        }
         _ => None,
     }
 }
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn coerces_as_automation_users_expect() {
         let mut map = parameters(json!({
-            "text": 5, "flag": "Yes", "off": 0, "port": " 8501 ", "whole": 20.0, "list": "a, b", "single": "a",
+            "text": 5, "flag": "Yes", "off": 0, "port": " 8501 ", "whole": 20.0, "divided": "20.0", "list": "a, b", "single": "a",
             "number": 7, "nothing": null, "none": "",
         }));
         let mut parameters = Parameters(&mut map);
@@ -247,6 +251,7 @@ mod tests {
         assert_eq!(parameters.boolean("off").unwrap(), Some(false));
         assert_eq!(parameters.integer("port").unwrap(), Some(8501));
         assert_eq!(parameters.integer("whole").unwrap(), Some(20));
+        assert_eq!(parameters.integer("divided").unwrap(), Some(20));
         assert_eq!(
             parameters.texts("list").unwrap().unwrap(),
             vec!["a".to_owned(), "b".to_owned()]

@@ -41,7 +41,7 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
     for argument in arguments {
         let (name, value) = match argument.split_once('=') {
             // Lists and objects may be given as JSON; anything else is a text, and coerced where it is read.
-            Some((name, text)) if text.starts_with(['[', '{']) => {
+            Some((name, text)) if name.ends_with("checks") && text.starts_with(['[', '{']) => {
                 match serde_json::from_slice(text.as_bytes()) {
                     Ok(json) => (name, json),
                     Err(error) => {

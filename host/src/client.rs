@@ -26,8 +26,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Shorter tokens are no secret, and taking them out would garble every text.
 const MIN_SECRET: usize = 4;
 /// What a component of bounded memory can be sure to read.
-const MAX_PARAMETERS: usize = 6 << 20;
-/// 20,000 sessions. The component itself reads no more than this.
+pub(crate) const MAX_PARAMETERS: usize = 6 << 20;
+/// 30,000 sessions. The component itself reads no more than this.
 const DEFAULT_RESPONSE_LIMIT: usize = 8 << 20;
 
 /// One tenant's access to one Consul: an address, credentials, trust, a policy and limits. Clients share a [`Runtime`]
@@ -307,11 +307,7 @@ impl Client {
     /// has none, a timeout if it is shorter; anything about TLS is refused.
     pub async fn action(&self, parameters: &str) -> Result<String, String> {
         if parameters.len() > MAX_PARAMETERS {
-            let message = format!(
-                "the parameters are larger than {} MiB",
-                MAX_PARAMETERS >> 20
-            );
-            return Err(Error::invalid("params", message).to_json().to_string());
+            return Err(too_large().to_json().to_string());
         }
         let (parameters, timeout) = self
             .grant(parameters)
@@ -326,8 +322,11 @@ impl Client {
             })
             .await;
         match done {
-            Ok(Ok(result)) => Ok(self.redacted_json(result)),
-            Ok(Err(failure)) => Err(self.redacted_json(self.explain_json(failure, &journal))),
+            // What Consul stores is no message: a node may be named like a short token.
+            Ok(Ok(result)) => Ok(self.redacted_json(result, |key| key == "warnings")),
+            Ok(Err(failure)) => {
+                Err(self.redacted_json(self.explain_json(failure, &journal), |_| true))
+            }
             Err(error) => Err(error.to_json().to_string()),
         }
     }
@@ -406,6 +405,7 @@ impl Client {
             Err(mut error) => {
                 error.message = self.redacted(error.message);
                 if let Some(exchange) = &mut error.exchange {
+                    exchange.path = self.redacted(std::mem::take(&mut exchange.path));
                     exchange.text = self.redacted(std::mem::take(&mut exchange.text));
                 }
                 let error = Error::from(error);
@@ -429,8 +429,8 @@ impl Client {
         }
     }
 
-    /// The same for each text of a JSON object; its keys are the component's own.
-    fn redacted_json(&self, json: String) -> String {
+    /// The same for each text in some fields of a JSON object.
+    fn redacted_json(&self, json: String, field: fn(&str) -> bool) -> String {
         fn each(value: &mut Value, redact: &dyn Fn(String) -> String) {
             match value {
                 Value::String(text) => *text = redact(std::mem::take(text)),
@@ -447,11 +447,15 @@ impl Client {
             return json;
         }
         match serde_json::from_str(&json) {
-            Ok(mut value) => {
-                each(&mut value, &|text| self.redacted(text));
-                value.to_string()
+            Ok(Value::Object(mut object)) => {
+                for (key, value) in &mut object {
+                    if field(key) {
+                        each(value, &|text| self.redacted(text));
+                    }
+                }
+                Value::Object(object).to_string()
             }
-            Err(_) => self.redacted(json),
+            Ok(_) | Err(_) => self.redacted(json),
         }
     }
 
@@ -518,7 +522,9 @@ impl Client {
 
     /// The error of a call that did not come to its own end.
     fn cut_off(&self, kind: ErrorKind, message: &str, journal: &Journal) -> Error {
-        let request = journal.request();
+        let request = journal
+            .request()
+            .map(|(method, path)| (method, self.redacted(path)));
         let maybe_applied = journal.wrote();
         let place = match &request {
             Some((method, path)) => format!(" (last request: {method} {}{path})", self.0.address),
@@ -572,6 +578,14 @@ impl Client {
         }
         Value::Object(object).to_string()
     }
+}
+
+pub(crate) fn too_large() -> Error {
+    let message = format!(
+        "the parameters are larger than {} MiB",
+        MAX_PARAMETERS >> 20
+    );
+    Error::invalid("params", message)
 }
 
 fn default(map: &mut Map<String, Value>, name: &str, value: Option<&str>) {

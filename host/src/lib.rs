@@ -56,6 +56,7 @@ mod client;
 pub mod dev_agent;
 mod engine;
 mod error;
+mod files;
 mod network;
 mod policy;
 mod runtime;

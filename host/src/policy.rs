@@ -4,7 +4,7 @@
 use http::{Method, Uri};
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The paths that sessions need. A component that is handed a token shall not use it for anything else.
@@ -63,6 +63,11 @@ impl Policy {
                 origin_of(uri)
             ));
         }
+        if uri.query().is_some_and(names_a_token) {
+            return Err(
+                "the query holds a token, which would count instead of the host's".to_owned(),
+            );
+        }
         let path = uri.path();
         if !plain(path)
             || !self
@@ -79,8 +84,9 @@ impl Policy {
     }
 
     /// Decides on an address that a name resolved to. A name in the list is no leave to reach what only this machine
-    /// can: the metadata services of clouds live on link-local addresses. This machine itself is reached by a name that
-    /// the list holds as a whole, not by one that fits a pattern: whoever owns a domain can point a name in it anywhere.
+    /// can: most metadata services of clouds live on link-local addresses. The others, and this machine's loopback, are
+    /// reached by a name that the list holds as a whole, not by one that fits a pattern: whoever owns a domain can point
+    /// a name in it anywhere.
     pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         if host
             .trim_start_matches('[')
@@ -104,13 +110,23 @@ impl Policy {
                 .iter()
                 .any(|origin| matches!(&origin.host, Host::Name(name) if name.eq_ignore_ascii_case(host)))
         };
-        if special || address.is_loopback() && !named() {
+        if special || is_local(address) && !named() {
             return Err(format!(
                 "{host} resolves to {address}, which a name may not stand for"
             ));
         }
         Ok(())
     }
+}
+
+/// This machine, or what clouds answer their machines at.
+fn is_local(address: IpAddr) -> bool {
+    const METADATA: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    address.is_loopback() || METADATA.contains(&address)
 }
 
 /// An origin as it stands in an error.
@@ -132,6 +148,25 @@ pub(crate) fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(match uri.scheme_str() {
         Some("https") => 443,
         _ => 80,
+    })
+}
+
+/// Whether a query holds a token: Consul takes it from there before it looks at the header. Any encoding of the name counts,
+/// and `;` also separates.
+fn names_a_token(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let mut decoded = Vec::new();
+        let mut rest = name.as_bytes();
+        while let [first, after @ ..] = rest {
+            let encoded = after.get(..2).filter(|_| *first == b'%');
+            let byte = encoded
+                .and_then(|digits| std::str::from_utf8(digits).ok())
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            decoded.push(byte.unwrap_or(*first));
+            rest = if byte.is_some() { &after[2..] } else { after };
+        }
+        decoded.eq_ignore_ascii_case(b"token")
     })
 }
 
@@ -335,6 +370,11 @@ mod tests {
             ("/v1/session/list", true),
             ("/v1/session/node/a%2Fb?dc=x", true),
             ("/v1/session/list?x=../..", true),
+            ("/v1/session/list?x=token", true),
+            ("/v1/session/list?dc=x&token=y", false),
+            ("/v1/session/list?%74oke%6e=y", false),
+            ("/v1/session/list?a;token", false),
+            ("/v1/session/list?%7&%", true),
             ("/v1/agent/self", false),
             ("/v1/acl/tokens", false),
             ("/v1/session", false),
@@ -395,6 +435,8 @@ mod tests {
             ("a.example", "127.0.0.1", false),
             ("a.example", "::ffff:127.0.0.1", false),
             ("a.example", "10.0.0.1", true),
+            ("a.example", "100.100.100.200", false),
+            ("a.example", "fd00:ec2::254", false),
         ] {
             assert_eq!(
                 policy.check_address(host, address.parse().unwrap()).is_ok(),

@@ -149,7 +149,7 @@ impl Runtime {
         };
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.limits);
-        // What a component may hand over in one host call: headers and bodies of a few KiB.
+        // What a component may hand over in one host call: at most a result of 8 MiB.
         store.set_hostcall_fuel(16 << 20);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {

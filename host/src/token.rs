@@ -14,13 +14,16 @@ impl Token {
         Ok(Token(token))
     }
 
-    /// Reads a token from a file, less the line end that editors put behind it.
+    /// Reads a token from a file, less white space around it, such as the line end that editors put there.
     pub fn from_file(path: impl AsRef<std::path::Path>) -> anyhow::Result<Token> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            anyhow::anyhow!("cannot read the token file {}: {error}", path.display())
-        })?;
-        Ok(Token::new(text.trim_end_matches(['\r', '\n']))?)
+        let wrong = |why: String| anyhow::anyhow!("token file {}: {why}", path.display());
+        let bytes = crate::files::read(path).map_err(|error| wrong(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not a text".to_owned()))?;
+        match text.trim() {
+            "" => Err(wrong("it is empty".to_owned())),
+            token => Ok(Token::new(token)?),
+        }
     }
 
     /// The token itself, for the one place where it goes into a request.

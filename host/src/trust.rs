@@ -1,5 +1,6 @@
 //! Whom a client trusts and how it shows itself: the TLS settings of a tenant, which a component neither sees nor sets.
 
+use crate::files;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -7,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -73,7 +75,7 @@ impl Trust {
     /// Only the certificates in this PEM file.
     pub fn only_file(path: impl AsRef<Path>) -> Result<Trust> {
         let path = path.as_ref();
-        let pem = std::fs::read(path)
+        let pem = files::read(path)
             .with_context(|| format!("cannot read the CA file {}", path.display()))?;
         Trust::only_pem(&pem).with_context(|| format!("CA file {}", path.display()))
     }
@@ -114,6 +116,9 @@ impl Trust {
         }
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| anyhow!("no client key found: {error}"))?;
+        let provider = rustls::crypto::ring::default_provider();
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+            .map_err(|error| anyhow!("the certificate and the key do not fit: {error}"))?;
         self.identity = Some(Arc::new(Identity { chain, key }));
         Ok(self)
     }
@@ -127,14 +132,17 @@ impl Trust {
         let certificates = certificates.as_ref();
         let key = key.unwrap_or(certificates);
         let read = |what: &str, path: &Path| {
-            std::fs::read(path)
+            files::read(path)
                 .with_context(|| format!("cannot read the {what} file {}", path.display()))
         };
         self.identity(
             &read("client certificate", certificates)?,
             &read("client key", key)?,
         )
-        .with_context(|| format!("client certificate {}", certificates.display()))
+        .with_context(|| {
+            let (certificates, key) = (certificates.display(), key.display());
+            format!("client certificate {certificates} with the key {key}")
+        })
     }
 
     /// Whether certificates are verified.

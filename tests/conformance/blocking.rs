@@ -171,10 +171,7 @@ fn the_wait_and_a_sixteenth() {
         server.put(&path, "1").is(200, "true");
         let index = server.get(&path).index();
         let (took, answer) = timed(|| server.get(&format!("{path}?index={index}&wait=2s")));
-        assert!(
-            (2 * SECOND..2 * SECOND + SECOND / 2).contains(&took),
-            "{took:?}"
-        );
+        assert!((2 * SECOND..4 * SECOND).contains(&took), "{took:?}");
         assert_eq!(answer.index(), index);
         for at_once in [
             format!("index={}&wait=5s", index - 1),

@@ -14,7 +14,11 @@ fn command(server: &Server, args: &[&str]) -> Option<Command> {
     command
         .args(args)
         .env("CONSUL_HTTP_ADDR", &server.base_url)
+        .env_remove("CONSUL_HTTP_TOKEN_FILE")
+        .env_remove("CONSUL_HTTP_SSL")
         .env_remove("CONSUL_HTTP_TOKEN")
+        .env_remove("CONSUL_NAMESPACE")
+        .env_remove("CONSUL_CACERT")
         // What runs the command of `consul lock`; where it is unset, /bin/sh does.
         .env_remove("SHELL")
         .stdin(Stdio::null())

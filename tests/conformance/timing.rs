@@ -13,7 +13,7 @@ fn seconds(seconds: f64) -> Duration {
 
 #[track_caller]
 fn about(took: Duration, expected: f64) {
-    let range = seconds((expected - 0.15).max(0.0))..seconds(expected + 0.6);
+    let range = seconds((expected - 0.15).max(0.0))..seconds(expected + 3.0);
     assert!(range.contains(&took), "{took:?} is not {expected} s");
 }
 

@@ -15,7 +15,7 @@ component=$(realpath "$3")
 here=$(cd "$(dirname "$0")" && pwd)
 python=$target/venv/bin/python
 
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 no_proxy=127.0.0.1,localhost
 export RUN=run-$$-$RANDOM
 CONSUL_NODE=$("$python" -c '
 import json, os, urllib.request

@@ -36,8 +36,9 @@ impl Agent {
     fn stop(mut self, signal: &str) -> (Option<i32>, String) {
         let pid = self.process.id().to_string();
         assert!(
-            Command::new("kill")
-                .args([signal, &pid])
+            // The shell's own: not every machine has it as a program.
+            Command::new("sh")
+                .args(["-c", "kill \"$0\" \"$1\"", signal, &pid])
                 .status()
                 .unwrap()
                 .success()

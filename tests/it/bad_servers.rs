@@ -82,7 +82,9 @@ fn nobody_listens() {
 
 #[test]
 fn no_such_name() {
-    fails_at("http://consul.invalid:8500", "transport", None, NotApplied).says(&["resolve"]);
+    // A label longer than a name may have: found out without asking a name server.
+    let url = format!("http://{}.invalid:8500", "x".repeat(64));
+    fails_at(&url, "transport", None, NotApplied).says(&["resolve"]);
 }
 
 // No answer, or half of one
@@ -522,14 +524,14 @@ fn an_answer_before_the_body_is_read() {
 #[test]
 fn the_timeout_is_for_the_whole_call() {
     let server = Server::after_request(|request, stream| {
-        sleep(TIMEOUT * 2 / 5);
+        sleep(TIMEOUT * 3 / 5);
         match request.method.as_str() {
             "PUT" => answer(stream, 200, &[], &created()),
             _ => answer(stream, 200, &[], b"[]"),
         }
     });
     run(&server.url(), &json!({"name": "n"})).failure("timeout");
-    assert_eq!(server.requests().len(), 3);
+    assert!(server.requests().len() > 1);
 }
 
 /// The session is there, whatever happens when it is looked at.

@@ -50,6 +50,10 @@ fn hostile() -> &'static Runtime {
 }
 
 async fn agent() -> (DevAgent, Client) {
+    agent_with(TIMEOUT).await
+}
+
+async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
     let agent = DevAgent::builder()
         .acl_token("secret")
         .start()
@@ -58,7 +62,7 @@ async fn agent() -> (DevAgent, Client) {
     let client = Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())
-        .timeout(TIMEOUT)
+        .timeout(timeout)
         .build(hostile())
         .unwrap();
     (agent, client)
@@ -70,7 +74,7 @@ async fn fails(client: &Client, trick: &str, with: &str) {
     let failure = client.action(trick).await.expect_err(trick);
     assert!(failure.contains(with), "{trick}: {failure}");
     assert!(
-        begun.elapsed() < TIMEOUT * 4,
+        begun.elapsed() < TIMEOUT * 20,
         "{trick}: {:?}",
         begun.elapsed()
     );
@@ -80,13 +84,15 @@ async fn fails(client: &Client, trick: &str, with: &str) {
 async fn time_and_memory_are_bounded() {
     let (agent, client) = agent().await;
     fails(&client, "spin", r#""kind":"timeout""#).await;
+    let list = format!("flood {}/v1/session/list", agent.address());
+    fails(&client, &list, r#""kind":"timeout""#).await;
+    // These end by other limits, and long before their time.
+    let (_agent, client) = agent_with(TIMEOUT * 15).await;
     fails(&client, "grow", "more than the 128 MiB of memory").await;
     fails(&client, "recurse", "the component was stopped").await;
     fails(&client, "trap", "the component was stopped").await;
     fails(&client, "answer 30000000", "too much data").await;
     fails(&client, "headers", "the component was stopped").await;
-    let list = format!("flood {}/v1/session/list", agent.address());
-    fails(&client, &list, r#""kind":"timeout""#).await;
     // The next call has a store of its own, and notices nothing.
     assert_eq!(client.action("answer 3").await.unwrap(), "xxx");
 }
@@ -111,7 +117,7 @@ async fn what_a_stopped_component_wrote_is_not_forgotten() {
 
 #[tokio::test]
 async fn a_component_that_spins_does_not_hold_up_the_others() {
-    let (agent, client) = agent().await;
+    let (agent, client) = agent_with(TIMEOUT * 4).await;
     let neighbour = Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())
@@ -126,7 +132,7 @@ async fn a_component_that_spins_does_not_hold_up_the_others() {
     // All on one thread: the spinning component has to yield for the other to get on.
     let (spun, worked) = tokio::join!(client.action("spin"), work);
     assert!(spun.unwrap_err().contains("timeout"));
-    assert!(worked < Duration::from_millis(600), "{worked:?}");
+    assert!(worked < TIMEOUT * 3, "{worked:?}");
 }
 
 #[tokio::test]
@@ -143,6 +149,8 @@ async fn nothing_but_the_session_api_of_its_own_agent_is_reached() {
         ("get", format!("{own}/v1/session/%2e%2e/agent/self")),
         ("get", format!("{own}/v1/session//list")),
         ("delete", format!("{own}/v1/session/list")),
+        ("get", format!("{own}/v1/session/list?token=other")),
+        ("get", format!("{own}/v1/session/list?dc=dc1&%74oken=other")),
         (
             "get",
             own.replace("http://", "https://") + "/v1/session/list",

@@ -128,8 +128,8 @@ impl Program {
         thread::spawn(move || ended.send(child.wait_with_output()));
         let Ok(output) = end.recv_timeout(LIMIT) else {
             // By its id: the thread above holds the handle. It still waits, so the id cannot have gone to another.
-            let _ = Command::new("kill")
-                .args(["-KILL", &pid.to_string()])
+            let _ = Command::new("sh")
+                .args(["-c", "kill -KILL \"$0\"", &pid.to_string()])
                 .status();
             panic!("{:?} was still running after {LIMIT:?}", self.command);
         };

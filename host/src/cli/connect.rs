@@ -15,15 +15,18 @@ pub(super) fn client(
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     fill_in(arguments, parameters)?;
-    let token_file = std::env::var("CONSUL_HTTP_TOKEN_FILE")
-        .ok()
-        .filter(|path| !path.is_empty());
+    // The agent of `--dev` is this process's own: what is set for another one is not meant for it.
+    let variable = |name: &str| {
+        let value = std::env::var(name).ok().filter(|_| !arguments.dev);
+        value.filter(|value| !value.is_empty())
+    };
+    let token_file = variable("CONSUL_HTTP_TOKEN_FILE");
     let settings = Settings::take(
         parameters,
         // Consul's tools let the file win over the variable with the token itself.
         Environment(&|name| match name {
             "CONSUL_HTTP_TOKEN" if token_file.is_some() => None,
-            name => std::env::var(name).ok(),
+            name => variable(name),
         }),
     )?;
     let mut builder = Client::builder();
@@ -38,11 +41,9 @@ pub(super) fn client(
     if let Some(datacenter) = &arguments.datacenter {
         builder = builder.datacenter(datacenter);
     }
-    let or_variable = |argument: &Option<String>, variable: &str| {
-        argument
-            .clone()
-            .or_else(|| std::env::var(variable).ok())
-            .filter(|value| !value.is_empty())
+    let or_variable = |argument: &Option<String>, name: &str| {
+        let argument = argument.clone().filter(|value| !value.is_empty());
+        argument.or_else(|| variable(name))
     };
     if let Some(namespace) = or_variable(&arguments.namespace, "CONSUL_NAMESPACE") {
         builder = builder.namespace(namespace);

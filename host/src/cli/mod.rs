@@ -6,12 +6,14 @@ mod connect;
 mod demo;
 mod output;
 
+use crate::client::MAX_PARAMETERS;
 use crate::dev_agent::DevAgent;
 use crate::{Error, ErrorKind, Runtime};
 use args::{Artifact, Cli, Command, ConnectionArgs, Format};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use consul_session_guest::words::{self, Words};
 use serde_json::{Map, Value};
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,7 +27,10 @@ pub fn main() -> ExitCode {
         connection,
         output,
         command,
-    } = Cli::parse();
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
     let terminal = std::io::stdout().is_terminal();
     let format = output.unwrap_or(if terminal {
         Format::Table
@@ -69,6 +74,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whoever calls `apply` reads JSON, whatever happens.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let commands = Cli::command();
+    let known = |argument: &OsString| {
+        let mut names = commands.get_subcommands().map(|command| command.get_name());
+        names.any(|name| argument == name)
+    };
+    let command = std::env::args_os().skip(1).find(known);
+    if !error.use_stderr() || command.is_none_or(|command| command != "apply") {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let what = text.lines().next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let message = format!("{what}; for help: consul-session apply --help");
+    print(&format!(
+        "{}\n",
+        Error::invalid("params", message).to_json()
+    ));
+    ExitCode::from(WRONG_USAGE)
+}
+
 fn state(state: &str) -> Map<String, Value> {
     Map::from_iter([("state".to_owned(), state.into())])
 }
@@ -105,11 +132,16 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
         Words::Parameters(parameters) => Ok(parameters),
         Words::Input => {
             let mut text = String::new();
+            // One more than is allowed, to tell that it is too much.
             std::io::stdin()
+                .take(MAX_PARAMETERS as u64 + 1)
                 .read_to_string(&mut text)
                 .map_err(|error| {
                     Error::invalid("params", format!("standard input cannot be read: {error}"))
                 })?;
+            if text.len() > MAX_PARAMETERS {
+                return Err(crate::client::too_large());
+            }
             Ok(words::input(&text)?)
         }
         Words::Help => Err(Error::invalid(
@@ -123,6 +155,8 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
 fn perform(connection: &ConnectionArgs, parameters: Map<String, Value>) -> Result<Value, Value> {
     let executor = executor().map_err(|error| error.to_json())?;
     let done = executor.block_on(action(connection, parameters));
+    // Not by dropping it: that waits for a name that is still being resolved, however late it is.
+    executor.shutdown_background();
     done.map_err(|failure| match failure {
         Failure::Here(error) => error.to_json(),
         Failure::InComponent(failure) => failure,
@@ -140,6 +174,13 @@ async fn action(
 ) -> Result<Value, Failure> {
     let runtime = Runtime::with_calls(1).map_err(|error| Failure::Here(internal(&error)))?;
     let agent = if connection.dev {
+        let elsewhere = |name: &&&str| parameters.get(**name).is_some_and(|value| !value.is_null());
+        if let Some(name) = ["url", "host", "port", "scheme"].iter().find(elsewhere) {
+            let message = format!(
+                "`{name}` and --dev contradict each other: --dev brings an agent of its own"
+            );
+            return Err(Failure::Here(Error::invalid(name, message)));
+        }
         let agent = DevAgent::start()
             .await
             .map_err(|error| Failure::Here(internal(&error.into())))?;
@@ -200,7 +241,12 @@ fn print(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(FAILED),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                complain(&format!("cannot write the result: {error}"));
+            }
+            ExitCode::from(FAILED)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
@@ -96,7 +96,8 @@ impl Inner {
         }
     }
 
-    /// Tries the addresses of a name in turn, all under one timeout.
+    /// Tries the addresses of a name in turn, all under one timeout, of which each gets its share: one that swallows
+    /// everything leaves time for the others.
     async fn dial(&self, host: &str, port: u16, until: Instant) -> Result<TcpStream, Fault> {
         let too_long = |_| Fault::new(Kind::ConnectTimeout, "connecting took too long");
         let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -106,21 +107,22 @@ impl Inner {
             .map_err(|error| Fault::new(Kind::Resolve, error.to_string()))?
             .collect();
         let mut last = Fault::new(Kind::Resolve, format!("{name} has no address"));
+        let mut left = addresses.len() as u32;
         for address in addresses {
+            let share = until.saturating_duration_since(Instant::now()) / left.max(1);
+            left -= 1;
             if let Err(why) = self.policy.check_address(host, address.ip()) {
                 last = Fault::new(Kind::AddressDenied, why);
                 continue;
             }
-            match timeout_at(until, TcpStream::connect(address))
-                .await
-                .map_err(too_long)?
-            {
-                Ok(stream) => {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
                     // A request is written in two parts, and Nagle's algorithm would hold the second back.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(error) => last = Fault::from_dial(&error),
+                Ok(Err(error)) => last = Fault::from_dial(&error),
+                Err(elapsed) => last = too_long(elapsed),
             }
         }
         Err(last)

@@ -236,6 +236,8 @@ fn rejects_client(alert: AlertDescription) -> bool {
     )
 }
 
+const SELF_SIGNED: &str = "it is self-signed, or its signature is not by the CA that is trusted here; give the certificate itself, or its CA's (ca_path)";
+
 fn certificate_words(reason: &rustls::CertificateError) -> String {
     use rustls::CertificateError as E;
     match reason {
@@ -248,6 +250,11 @@ fn certificate_words(reason: &rustls::CertificateError) -> String {
                 "it is for another name ({reason}); use a name that is in it, or set the server name to verify"
             )
         }
+        // A CA's certificate as the server's own, and one signed by another key of a trusted CA's name.
+        E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            SELF_SIGNED.to_owned()
+        }
+        E::BadSignature => SELF_SIGNED.to_owned(),
         E::Expired | E::ExpiredContext { .. } => format!("it has expired ({reason})"),
         E::NotValidYet | E::NotValidYetContext { .. } => format!("it is not valid yet ({reason})"),
         other => other.to_string(),

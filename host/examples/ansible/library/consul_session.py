@@ -87,7 +87,7 @@ options:
     description: V(http) or V(https). With E(CONSUL_HTTP_SSL) true, V(https) is the default.
     type: str
   token:
-    description: ACL token. Falls back to E(CONSUL_HTTP_TOKEN), then to the file that E(CONSUL_HTTP_TOKEN_FILE) names.
+    description: ACL token. Falls back to the file that E(CONSUL_HTTP_TOKEN_FILE) names, else to E(CONSUL_HTTP_TOKEN).
     type: str
   namespace:
     description: Namespace (Consul Enterprise). Falls back to E(CONSUL_NAMESPACE).
@@ -220,10 +220,13 @@ def environment(name):
 
 
 def token_by_environment():
-    if os.environ.get("CONSUL_HTTP_TOKEN"):
-        return os.environ["CONSUL_HTTP_TOKEN"]
-    with open(environment("CONSUL_HTTP_TOKEN_FILE")) as file:
-        return file.read().strip()
+    if not os.environ.get("CONSUL_HTTP_TOKEN_FILE"):
+        return environment("CONSUL_HTTP_TOKEN")
+    try:
+        with open(os.environ["CONSUL_HTTP_TOKEN_FILE"]) as file:
+            return file.read().strip()
+    except OSError as error:
+        return f"CONSUL_HTTP_TOKEN_FILE cannot be read: {error.strerror}"  # no token, and refused as none
 
 
 def https_by_environment(name):

@@ -1,0 +1,19 @@
+//! Small files that settings come from.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// No certificate, key or token is near as long; of a device that never ends no more than this is read.
+const MAX: u64 = 4 << 20;
+
+/// Reads a file as a whole.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX {
+        let message = format!("it is larger than {} MiB", MAX >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
