@@ -5,8 +5,10 @@ use consul_session::{
     Behavior, Client, ErrorKind, NewSession, OnDifference, Policy, Report, Runtime, SECOND,
     ServiceCheck, Token,
 };
-use consul_session_tests::bad_server::Server;
+use consul_session_tests::bad_server::{Request, Server};
 use consul_session_tests::consul;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -310,6 +312,29 @@ async fn a_timeout_may_be_as_long_as_it_likes() {
 
 #[tokio::test]
 async fn connections_are_kept_and_not_shared() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    let server = Server::raw(move |mut stream, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        while Request::read(&mut stream)?.is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")?;
+        }
+        Ok(())
+    });
+    for tenant in 1..=3 {
+        let consul = Client::builder()
+            .address(&server.url())
+            .build(runtime())
+            .unwrap();
+        for _ in 0..5 {
+            consul.list().await.unwrap();
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), tenant);
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_every_request() {
     let agent = DevAgent::start().await.unwrap();
     let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
     let sink = reports.clone();
