@@ -9,6 +9,7 @@ use crate::session::Stored;
 use crate::sessions::OnDifference;
 use crate::transport::Transport;
 use crate::types::{ErrorKind, NewSession};
+use std::collections::BinaryHeap;
 
 /// What [`ensure`] is about to do.
 #[derive(Debug, PartialEq)]
@@ -53,14 +54,24 @@ pub fn find<T: Transport>(
         Some(node) => consul.node(node, Consistency::Consistent)?,
         None => consul.list(Consistency::Consistent)?,
     };
-    let mut sessions: Vec<Stored> = Vec::new();
-    for stored in listed.sessions {
-        if stored.session.name == name {
-            let place = sessions
-                .partition_point(|older| older.session.create_index < stored.session.create_index);
-            sessions.insert(place, stored);
-        }
-    }
+    let mut named: Vec<Option<Stored>> = listed
+        .sessions
+        .into_iter()
+        .filter(|stored| stored.session.name == name)
+        .map(Some)
+        .collect();
+    // A heap of ages: the general sorts were 14 KB of the component, and insertion took seconds for 20,000 of a name.
+    let ages: BinaryHeap<(u64, usize)> = named
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(place, stored)| (stored.session.create_index, place))
+        .collect();
+    let sessions = ages
+        .into_sorted_vec()
+        .into_iter()
+        .filter_map(|(_, place)| named.get_mut(place)?.take())
+        .collect();
     Ok(Listed {
         sessions,
         filtered: listed.filtered,

@@ -31,6 +31,7 @@ async fn main() -> anyhow::Result<()> {
                 .token(Token::new(token)?) // added by the host; no task sees it
                 .timeout(Duration::from_secs(2))
                 .response_limit(1 << 20)
+                .max_calls(8) // at once; the others wait
                 .build(&runtime)?,
         })
     };

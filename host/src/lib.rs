@@ -35,8 +35,14 @@
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | `client.rs` | the typed client: a tenant's settings, the deadline of a call |
-//! | `runtime.rs` | the sandbox: engine, component, a fresh store per call, its limits |
+//! | `client/mod.rs` | the typed client: the component's operations |
+//! | `client/builder.rs` | a tenant's settings |
+//! | `client/grant.rs` | what a tenant's parameters may say about the connection |
+//! | `client/call.rs` | one call: its deadline, and how it ends if not by itself |
+//! | `client/explain.rs` | what is added to the component's messages, and the token taken out |
+//! | `runtime/mod.rs` | the sandbox: engine and component |
+//! | `runtime/store.rs` | a fresh store per call, and its limits |
+//! | `runtime/hooks.rs` | where the component's requests come out |
 //! | `network/mod.rs` | every request of a component: policy, token, waits |
 //! | `policy.rs` | **what may be reached: where a request is refused** |
 //! | `network/connector.rs` | **where a connection is made or refused** |

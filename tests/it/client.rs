@@ -385,3 +385,39 @@ fn settings_that_cannot_be_are_refused_when_the_client_is_built() {
     assert!(Token::new("with\nline").is_err());
     assert!(Runtime::from_bytes(b"not a component").is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_hangs_does_not_hold_up_the_others() {
+    let silent = Server::after_request(|_, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    });
+    let agent = DevAgent::start().await.unwrap();
+    let runtime = Runtime::with_calls(4).unwrap();
+    let tenant = |address: &str| Client::builder().address(address).max_calls(2);
+    let hanging = tenant(&silent.url())
+        .timeout(Duration::from_secs(2))
+        .build(&runtime)
+        .unwrap();
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let hanging = hanging.clone();
+            tokio::spawn(async move { hanging.list().await })
+        })
+        .collect();
+    while silent.requests().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let other = tenant(agent.address())
+        .timeout(Duration::from_secs(1))
+        .build(&runtime)
+        .unwrap();
+    assert!(other.list().await.unwrap().sessions.is_empty());
+    let mut waited = 0;
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Timeout, "{error}");
+        waited += usize::from(error.message().contains("for its turn"));
+    }
+    assert_eq!(waited, 18);
+}

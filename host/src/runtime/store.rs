@@ -1,0 +1,110 @@
+//! The store of one call: its state and its limits.
+
+use super::hooks::Hooks;
+use super::journal::Journal;
+use super::{MAX_MEMORY, Runtime};
+use std::sync::Arc;
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::IoView;
+
+/// The state behind a store.
+pub(crate) struct State {
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    limits: Limits,
+}
+
+impl Runtime {
+    /// A store for one call. The component is stopped at `deadline`, wherever it is.
+    pub(crate) fn store(&self, hooks: Hooks, deadline: Instant) -> Store<State> {
+        let state = State {
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            limits: Limits {
+                fixed: StoreLimitsBuilder::new()
+                    .memory_size(MAX_MEMORY)
+                    .instances(16)
+                    .memories(2)
+                    .tables(8)
+                    .build(),
+                journal: hooks.journal().clone(),
+            },
+            hooks,
+        };
+        let mut store = Store::new(&self.0.engine, state);
+        store.limiter(|state| &mut state.limits);
+        // What a component may hand over in one host call: at most a result of 8 MiB.
+        store.set_hostcall_fuel(16 << 20);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if Instant::now() >= deadline {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        store
+    }
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+/// The limits of a store. A component that meets the one of its memory can only trap; the journal keeps why.
+struct Limits {
+    fixed: StoreLimits,
+    journal: Arc<Journal>,
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let may = self.fixed.memory_growing(current, desired, maximum)?;
+        if !may {
+            self.journal.memory_refused();
+        }
+        Ok(may)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.fixed.table_growing(current, desired, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        self.fixed.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.fixed.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.fixed.memories()
+    }
+}
