@@ -351,13 +351,8 @@ mod tests {
     fn wanted() -> NewSession {
         NewSession {
             name: Some("n".into()),
-            node: None,
-            lock_delay: None,
-            behavior: None,
             ttl: Some(30 * SECOND),
-            node_checks: None,
-            service_checks: None,
-            checks: None,
+            ..NewSession::default()
         }
     }
 

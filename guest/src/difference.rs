@@ -117,13 +117,7 @@ mod tests {
         let ask = |change: fn(&mut NewSession)| {
             let mut wanted = NewSession {
                 name: Some("n".into()),
-                node: None,
-                lock_delay: None,
-                behavior: None,
-                ttl: None,
-                node_checks: None,
-                service_checks: None,
-                checks: None,
+                ..NewSession::default()
             };
             change(&mut wanted);
             differences(&wanted, &stored)

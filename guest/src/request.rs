@@ -285,13 +285,7 @@ mod tests {
     fn new() -> NewSession {
         NewSession {
             name: Some("n".into()),
-            node: None,
-            lock_delay: None,
-            behavior: None,
-            ttl: None,
-            node_checks: None,
-            service_checks: None,
-            checks: None,
+            ..NewSession::default()
         }
     }
 

@@ -191,6 +191,23 @@ pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 #[cfg(test)]
+#[expect(clippy::derivable_impls, reason = "the type is generated")]
+impl Default for NewSession {
+    fn default() -> NewSession {
+        NewSession {
+            name: None,
+            node: None,
+            lock_delay: None,
+            behavior: None,
+            ttl: None,
+            node_checks: None,
+            service_checks: None,
+            checks: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::duration::{MILLISECOND, SECOND};
@@ -247,16 +264,7 @@ mod tests {
 
     #[test]
     fn leaves_out_what_is_not_set() {
-        let new = NewSession {
-            name: None,
-            node: None,
-            lock_delay: None,
-            behavior: None,
-            ttl: None,
-            node_checks: None,
-            service_checks: None,
-            checks: None,
-        };
+        let new = NewSession::default();
         assert_eq!(body(&new).to_string(), "{}");
         let new = NewSession {
             name: Some("ü\"\n".into()),
