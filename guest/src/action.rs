@@ -178,7 +178,7 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
         created,
         replaced,
         warnings,
-    } = by_name::ensure(consul, name, &action.wanted, plan)?;
+    } = by_name::ensure(consul, name, &action.wanted, on_difference, plan)?;
     let mut keys = present_keys(action, Some(&session), &[]);
     if !replaced.is_empty() {
         keys.push(("replaced", replaced.clone().into()));
@@ -282,7 +282,18 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
     let mut warnings = Vec::new();
     let there: Vec<Stored> = match (&action.id, &action.name) {
         (Some(id), name) => {
-            let there = consul.info(id, Consistency::Consistent)?.sessions;
+            let Listed {
+                sessions: there,
+                filtered,
+            } = consul.info(id, Consistency::Consistent)?;
+            if filtered && there.is_empty() {
+                if action.check_mode {
+                    return Err(by_name::filtered(&format!("remove the session {id}")));
+                }
+                warnings.push(format!(
+                    "Consul hides the session {id} from the token: whether it was there cannot be told"
+                ));
+            }
             if let (Some(stored), Some(name)) = (there.first(), name)
                 && stored.session.name != *name
             {
@@ -334,8 +345,11 @@ fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcom
     };
     let stored =
         if action.check_mode {
-            let there = consul.info(&id, Consistency::Default)?.sessions;
-            there.into_iter().next().ok_or_else(|| {
+            let there = consul.info(&id, Consistency::Default)?;
+            if there.filtered && there.sessions.is_empty() {
+                return Err(by_name::filtered(&format!("renew the session {id}")));
+            }
+            there.sessions.into_iter().next().ok_or_else(|| {
             failure(ErrorKind::NotFound, format!(
                 "cannot renew the session {id}: it does not exist, or the token may not read it"
             ))

@@ -95,8 +95,11 @@ impl Context<'_> {
             )
         };
 
-        if says("Permission denied") || says("ACL not found") || matches!(answer.status, 401 | 403)
-        {
+        // A name that stands in another refusal may hold the same words.
+        let denied = said
+            .trim_start_matches("rpc error making call: ")
+            .starts_with("Permission denied");
+        if denied || says("ACL not found") || matches!(answer.status, 401 | 403) {
             return fail(
                 ErrorKind::Denied,
                 if says("ACL not found") {
@@ -152,6 +155,10 @@ impl Context<'_> {
                 () if says("Missing check '") => fail(
                     ErrorKind::NotFound,
                     "No such check is registered on the session's node. A node that Consul's own agent does not run on has no `serfHealth`: name its checks, or give the empty list.",
+                ),
+                () if says("cross datacenter lock") => fail(
+                    ErrorKind::Unsupported,
+                    "This Consul keeps sessions of another datacenter to its own servers: ask one of those.",
                 ),
                 () if says("No path to datacenter") => {
                     fail(ErrorKind::NotFound, "Consul knows no such datacenter.")
@@ -279,10 +286,10 @@ impl Context<'_> {
         } else if is_html(answer) {
             "the answer is a page of HTML".to_owned()
         } else {
-            let short = text
-                .get(..text.floor_char_boundary(300))
-                .unwrap_or_default();
-            format!("Consul says: {}", short.trim_end_matches('.'))
+            match text.get(..text.floor_char_boundary(300)) {
+                Some(short) if short.len() < text.len() => format!("Consul says: {short}…"),
+                _ => format!("Consul says: {}", text.trim_end_matches('.')),
+            }
         };
         tidy(&format!(
             "cannot {}: {said} ({}). {advice}",

@@ -83,7 +83,7 @@ pub fn filtered(doing: &str) -> Fault {
     failure(
         ErrorKind::Denied,
         format!(
-            "cannot {doing}: Consul left out sessions that the token may not read, so whether one of this name exists cannot be told. The token needs session:read on all nodes."
+            "cannot {doing}: Consul left out sessions that the token may not read, so what there is cannot be told. The token needs session:read on all nodes."
         ),
     )
 }
@@ -158,8 +158,32 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
     )
 }
 
+/// How often a caller that is to replace what differs does so, if another is always faster.
+const MAX_ROUNDS: usize = 10;
+
 /// Makes sure that one session of the name exists.
 pub fn ensure<T: Transport>(
+    consul: &Consul<'_, T>,
+    name: &str,
+    wanted: &NewSession,
+    on_difference: OnDifference,
+    mut planned: Plan,
+) -> Result<Ensured, Fault> {
+    for _ in 1..MAX_ROUNDS {
+        match carry_out(consul, name, wanted, planned) {
+            // Another caller replaced it too, by one that differs: this one comes after it.
+            Err(fault)
+                if fault.kind == ErrorKind::Conflict && on_difference == OnDifference::Recreate =>
+            {
+                planned = plan(consul, name, wanted, on_difference)?;
+            }
+            done => return done,
+        }
+    }
+    carry_out(consul, name, wanted, planned)
+}
+
+fn carry_out<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
@@ -372,7 +396,7 @@ mod tests {
         };
         let consul = Consul::new(&agent, &script).unwrap();
         let result = plan(&consul, "n", &wanted(), on_difference)
-            .and_then(|plan| ensure(&consul, "n", &wanted(), plan));
+            .and_then(|plan| ensure(&consul, "n", &wanted(), on_difference, plan));
         assert!(
             script.answers.borrow().is_empty(),
             "answers nobody asked for"

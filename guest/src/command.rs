@@ -9,7 +9,7 @@ use crate::http::WasiHttp;
 use crate::types::ErrorKind;
 use crate::words::{self, Words};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::Write;
 
 const HELP: &str = "\
 Sessions of HashiCorp Consul, as a WebAssembly command.
@@ -38,19 +38,13 @@ impl Guest for Component {
     fn run() -> Result<(), ()> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let result = match Words::read(&arguments) {
-            Ok(Words::Help) => {
-                print(HELP);
-                return Ok(());
-            }
+            Ok(Words::Help) => return print(HELP),
             words => words.and_then(perform),
         };
         match result {
-            Ok(result) => {
-                print(&format!("{result}\n"));
-                Ok(())
-            }
+            Ok(result) => print(&words::printable(format!("{result}\n"))),
             Err(fault) => {
-                print(&format!("{}\n", fault.to_json()));
+                let _ = print(&words::printable(format!("{}\n", fault.to_json())));
                 Err(())
             }
         }
@@ -60,12 +54,7 @@ impl Guest for Component {
 fn perform(words: Words) -> Result<Value, Fault> {
     let parameters = match words {
         Words::Parameters(parameters) => parameters,
-        Words::Input | Words::Help => {
-            let mut text = String::new();
-            // What cannot be read is as good as nothing, which is refused with the way out.
-            let _ = std::io::stdin().read_to_string(&mut text);
-            words::input(&text)?
-        }
+        Words::Input | Words::Help => words::input(std::io::stdin())?,
     };
     if let Some(variable) = HOST_VARIABLES
         .into_iter()
@@ -83,7 +72,12 @@ fn perform(words: Words) -> Result<Value, Fault> {
     )
 }
 
-fn print(text: &str) {
-    // A reader that has gone away is no reason to trap.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// A reader that has gone away is no reason to trap, but a result that nobody got is a failure.
+fn print(text: &str) -> Result<(), ()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| {
+            let _ = writeln!(std::io::stderr(), "error: cannot write the result: {error}");
+        })
 }

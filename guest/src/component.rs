@@ -73,7 +73,7 @@ impl sessions::Guest for Component {
         };
         let consul = consul(&agent)?;
         let plan = by_name::plan(&consul, name, &session, on_difference)?;
-        let ensured = by_name::ensure(&consul, name, &session, plan)?;
+        let ensured = by_name::ensure(&consul, name, &session, on_difference, plan)?;
         Ok(Ensured {
             session: ensured.session.session,
             created: ensured.created,

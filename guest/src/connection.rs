@@ -29,6 +29,14 @@ impl Scheme {
         }
     }
 
+    /// The port that a URL means if it names none.
+    fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+
     fn parse(parameter: &str, text: &str) -> Result<Scheme, Fault> {
         match text.to_ascii_lowercase().as_str() {
             "http" => Ok(Scheme::Http),
@@ -39,9 +47,10 @@ impl Scheme {
                     "`{parameter}` names a Unix socket, which HTTP in a sandbox cannot reach; give http://host:port or https://host:port"
                 ),
             )),
+            // Not repeated: what stands before `://` may hold credentials.
             _ => Err(invalid(
                 parameter,
-                format!("the scheme in `{parameter}` must be http or https, not `{text}`"),
+                format!("the scheme in `{parameter}` must be http or https"),
             )),
         }
     }
@@ -93,13 +102,13 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Reads `http(s)://host:port`, or `host:port` for plain HTTP. `parameter` is the name used in messages.
+    /// Reads `http(s)://host:port`, or `host:port` for plain HTTP; the port may be left out. `parameter` is the name used in messages.
     pub fn parse(parameter: &str, text: &str) -> Result<Address, Fault> {
         let url = Url::parse(parameter, text)?;
         Ok(Address {
             scheme: url.scheme.unwrap_or(Scheme::Http),
-            host: url.host,
             port: url.port.unwrap_or(DEFAULT_PORT),
+            host: url.host,
             source: Source::Url,
         })
     }
@@ -113,17 +122,7 @@ impl Address {
         parameters: &mut Parameters<'_>,
         environment: Environment<'_>,
     ) -> Result<Address, Fault> {
-        let url = match parameters.filled_text("url")? {
-            Some(text) => Some((Url::parse("url", &text)?, Source::Url)),
-            None => match environment.get("CONSUL_HTTP_ADDR") {
-                Some(text) => Some((Url::parse("CONSUL_HTTP_ADDR", &text)?, Source::Environment)),
-                None => None,
-            },
-        };
-        let tls_forced = environment
-            .boolean("CONSUL_HTTP_SSL")?
-            .unwrap_or(false)
-            .then_some(Scheme::Https);
+        let url = parameters.filled_text("url")?;
         let host = match parameters.filled_text("host")? {
             Some(text) => Some(host("host", &text)?),
             None => None,
@@ -141,20 +140,37 @@ impl Address {
         };
         let scheme = match parameters.filled_text("scheme")? {
             Some(text) => Some(Scheme::parse("scheme", &text)?),
-            None => tls_forced,
+            None => environment
+                .boolean("CONSUL_HTTP_SSL")?
+                .unwrap_or(false)
+                .then_some(Scheme::Https),
+        };
+        // What is not asked for part by part.
+        let open = host.is_none() || port.is_none() || scheme.is_none();
+        let url = match url {
+            Some(text) => Some((Url::parse("url", &text)?, Source::Url)),
+            None => match environment.get("CONSUL_HTTP_ADDR").filter(|_| open) {
+                Some(text) => Some((Url::parse("CONSUL_HTTP_ADDR", &text)?, Source::Environment)),
+                None => None,
+            },
         };
         let source = match &url {
-            _ if host.is_some() || (url.is_none() && port.is_some()) => Source::Host,
+            Some((_, Source::Url)) if host.is_none() => Source::Url,
+            _ if host.is_some() || port.is_some() => Source::Host,
             Some((_, source)) => *source,
             None => Source::Default,
         };
+        // Consul's own tools dial the scheme's port if the variable names none.
+        let ambient = matches!(url, Some((_, Source::Environment)));
         let url = url.map(|(url, _)| url);
+        let scheme = scheme
+            .or(url.as_ref().and_then(|url| url.scheme))
+            .unwrap_or(Scheme::Http);
         Ok(Address {
-            scheme: scheme
-                .or(url.as_ref().and_then(|url| url.scheme))
-                .unwrap_or(Scheme::Http),
+            scheme,
             port: port
                 .or(url.as_ref().and_then(|url| url.port))
+                .or(ambient.then(|| scheme.port()))
                 .unwrap_or(DEFAULT_PORT),
             host: host
                 .or(url.map(|url| url.host))
@@ -204,7 +220,6 @@ impl Url {
             Some((name, port)) if !port.contains(']') => (name, Some(port)),
             _ => (rest, None),
         };
-        // The scheme decides on the port that is left out: 8500, as in Consul's own tools, for either.
         let port = match port {
             Some(port) => match port.parse::<u16>() {
                 Ok(port) if port > 0 => Some(port),
@@ -225,11 +240,7 @@ fn host(parameter: &str, text: &str) -> Result<String, Fault> {
     let text = text.trim();
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     // Not read by the library, which was 6 KB of the component: a name and a port hold one colon, such an address more.
-    if bare.matches(':').count() > 1
-        && bare
-            .chars()
-            .all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.'))
-    {
+    if bare.matches(':').count() > 1 && is_ipv6(bare) {
         return Ok(format!("[{}]", bare.to_ascii_lowercase()));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -242,6 +253,29 @@ fn host(parameter: &str, text: &str) -> Result<String, Fault> {
         ));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+fn is_ipv6(text: &str) -> bool {
+    let (groups, ipv4) = match text.rsplit_once(':') {
+        Some((groups, last)) if last.contains('.') => (groups, Some(last)),
+        _ => (text, None),
+    };
+    let is_ipv4 = |text: &str| {
+        text.split('.').count() == 4 && text.split('.').all(|part| part.parse::<u8>().is_ok())
+    };
+    let fits = |group: &str| group.len() <= 4 && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let filled = groups.split(':').filter(|group| !group.is_empty()).count()
+        + 2 * usize::from(ipv4.is_some());
+    let whole = if text.contains("::") {
+        text.matches("::").count() == 1 && !text.contains(":::") && filled < 8
+    } else {
+        filled == 8
+    };
+    whole
+        && groups.split(':').all(fits)
+        && ipv4.is_none_or(is_ipv4)
+        && (!text.starts_with(':') || text.starts_with("::"))
+        && (!text.ends_with(':') || text.ends_with("::"))
 }
 
 /// The variables that a call may take settings from. A plugin has none.
@@ -296,6 +330,14 @@ impl Settings {
         "token",
         "timeout",
     ];
+
+    /// Whether parameters say something about one of them. The empty text does not: it is what a template leaves that had
+    /// nothing to fill in.
+    pub fn given(parameters: &Map<String, Value>, name: &str) -> bool {
+        parameters
+            .get(name)
+            .is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+    }
 
     /// Takes the connection settings off the parameters of a call, explicit ones before `url`, and that before the
     /// environment.
@@ -398,6 +440,30 @@ mod tests {
             "https://url:8500",
             Source::Url,
         );
+        for (variable, expected) in [
+            ("https://env", "https://env:443"),
+            ("http://env", "http://env:80"),
+            ("env", "http://env:80"),
+        ] {
+            address(
+                json!({}),
+                &[("CONSUL_HTTP_ADDR", variable)],
+                expected,
+                Source::Environment,
+            );
+        }
+        // What decides nothing is not read.
+        address(
+            json!({"host": "h", "port": 1, "scheme": "http"}),
+            &[
+                ("CONSUL_HTTP_ADDR", "unix:///run/x"),
+                ("CONSUL_HTTP_SSL", "perhaps"),
+            ],
+            "http://h:1",
+            Source::Host,
+        );
+        address(json!({"port": 2}), &[addr], "https://env:2", Source::Host);
+        address(json!({"url": "url"}), &[], "http://url:8500", Source::Url);
         address(
             json!({"url": "https://url:2/", "port": 3}),
             &[addr],
@@ -464,6 +530,9 @@ mod tests {
             (json!({"url": "http://h:1?x=y"}), "url"),
             (json!({"url": "unix:///run/consul.sock"}), "url"),
             (json!({"url": "ftp://h"}), "url"),
+            (json!({"url": "http://[::::]:1"}), "url"),
+            (json!({"url": "http://[1::2::3]:1"}), "url"),
+            (json!({"host": "1:2:3"}), "host"),
             (json!({"url": "http://:1"}), "url"),
             (json!({"url": "http://h:99999"}), "url"),
             (json!({"host": "http://h"}), "host"),
@@ -487,9 +556,53 @@ mod tests {
             }
         }
         assert!(settings(json!({}), &[("CONSUL_HTTP_SSL", "perhaps")]).is_err());
-        assert!(
-            settings(json!({}), &[("CONSUL_HTTP_ADDR", "http://u:s3cret@h")])
-                .is_err_and(|error| !error.message.contains("s3cret"))
-        );
+        for secret in ["http://u:s3cret@h", "u:s3cret@h://x", "u:s3cret@h"] {
+            assert!(
+                settings(json!({}), &[("CONSUL_HTTP_ADDR", secret)])
+                    .is_err_and(|error| !error.message.contains("s3cret"))
+            );
+        }
+    }
+
+    #[test]
+    fn reads_ipv6_addresses_as_the_library_does() {
+        for text in [
+            "::",
+            "::1",
+            "1::",
+            "1:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7::",
+            "::2:3:4:5:6:7:8",
+            "fe80::1:2",
+            "::ffff:1.2.3.4",
+            "1:2:3:4:5:6:1.2.3.4",
+            "64:ff9b::1.2.3.4",
+            ":::",
+            "::::",
+            "1::2::3",
+            "1:2:3",
+            "1:2:3:4:5:6:7",
+            ":1:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7:8:",
+            "1:2:3:4:5:6:7:8:9",
+            "1:2:3:4:5:6:7:8::",
+            "12345::",
+            "g::",
+            "::1.2.3",
+            "::1.2.3.256",
+            "1.2.3.4::",
+            "::1.2.3.4:5",
+            "1:2:3:4:5:6:7:1.2.3.4",
+            "1:",
+            ":1",
+            "::1:",
+            ":1::",
+        ] {
+            assert_eq!(
+                is_ipv6(text),
+                text.parse::<std::net::Ipv6Addr>().is_ok(),
+                "{text}"
+            );
+        }
     }
 }

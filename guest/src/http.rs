@@ -194,6 +194,7 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
         | ErrorCode::DestinationIpUnroutable
         | ErrorCode::ConnectionRefused
         | ErrorCode::ConnectionLimitReached => (Broken, false),
+        ErrorCode::ConfigurationError => (Other, false),
         // preview2-shim 0.26 has no other code for a failed handshake, only Node's words.
         ErrorCode::InternalError(Some(detail)) if is_about_tls(detail) => (Tls, false),
         ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => (Broken, true),

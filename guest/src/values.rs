@@ -2,7 +2,7 @@
 //! parameter's name for its message and never repeats the value of a secret.
 
 use crate::duration::parse_go;
-use crate::error::{Fault, invalid};
+use crate::error::{Fault, invalid, shown};
 use crate::types::ServiceCheck;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ impl Parameters<'_> {
         self.0.shift_remove(name).filter(|value| !value.is_null())
     }
 
-    /// A text; numbers and booleans are taken as their JSON spelling.
+    /// A text; numbers are taken as they are written, booleans as Ansible writes them.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Fault> {
         self.take(name).map(|value| text(name, value)).transpose()
     }
@@ -112,7 +112,7 @@ pub fn boolean(name: &str, said: &str) -> Result<bool, Fault> {
         "no" | "n" | "off" | "false" | "f" | "0" | "0.0" => Ok(false),
         _ => Err(invalid(
             name,
-            format!("`{name}` must be true or false, not `{said}`"),
+            format!("`{name}` must be true or false, not `{}`", shown(said)),
         )),
     }
 }
@@ -133,7 +133,8 @@ fn service_check(name: &str, value: Value) -> Result<ServiceCheck, Fault> {
     let namespace = fields.filled_text("namespace")?;
     if let Some(unknown) = object.keys().next() {
         let message = format!(
-            "a check in `{name}` has an unknown key `{unknown}`; it takes `id` and `namespace`"
+            "a check in `{name}` has an unknown key `{}`; it takes `id` and `namespace`",
+            shown(unknown)
         );
         return Err(invalid(name, message));
     }
@@ -146,8 +147,19 @@ fn service_check(name: &str, value: Value) -> Result<ServiceCheck, Fault> {
 fn text(name: &str, value: Value) -> Result<String, Fault> {
     match value {
         Value::String(text) => Ok(text),
+        // Beyond 64 bits a number is read as the nearest float: two names could become one.
+        Value::Number(number)
+            if number.as_f64().is_some_and(|float| float.abs() >= 1e18) && number.is_f64() =>
+        {
+            Err(invalid(
+                name,
+                format!("`{name}` is a number too large to be a text as it is: put it in quotes"),
+            ))
+        }
         Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(value) => Ok(value.to_string()),
+        // As Ansible writes them.
+        Value::Bool(true) => Ok("True".to_owned()),
+        Value::Bool(false) => Ok("False".to_owned()),
         other => Err(wrong_type(name, "a text", &other)),
     }
 }
@@ -197,14 +209,14 @@ fn duration(name: &str, value: &Value) -> Result<u64, Fault> {
     match nanoseconds {
         Some(nanoseconds) if nanoseconds < 0 => Err(invalid(
             name,
-            format!("`{name}` must not be negative: `{}`", said()),
+            format!("`{name}` must not be negative: `{}`", shown(&said())),
         )),
         Some(nanoseconds) => Ok(nanoseconds.unsigned_abs()),
         None => Err(invalid(
             name,
             format!(
                 "`{name}` is not a duration: `{}`. Write whole seconds (20) or a text with units (\"20s\", \"1m30s\", \"500ms\")",
-                said()
+                shown(&said())
             ),
         )),
     }
@@ -239,6 +251,10 @@ mod tests {
         }
     }
 
+    fn parameters_of(text: &str) -> Map<String, Value> {
+        parameters(serde_json::from_str(text).unwrap())
+    }
+
     #[test]
     fn coerces_as_automation_users_expect() {
         let mut map = parameters(json!({
@@ -261,6 +277,16 @@ mod tests {
         assert_eq!(parameters.texts("nothing").unwrap(), None);
         assert!(parameters.texts("none").is_err());
         assert!(map.is_empty());
+        let mut map = parameters_of(
+            r#"{"yes": true, "stamp": 20261121101500123456, "id": 18446744073709551615}"#,
+        );
+        let mut parameters = Parameters(&mut map);
+        assert_eq!(parameters.text("yes").unwrap().as_deref(), Some("True"));
+        assert_eq!(
+            parameters.text("id").unwrap().as_deref(),
+            Some("18446744073709551615")
+        );
+        assert!(parameters.text("stamp").is_err());
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The words of one call as they come from a command line or from standard input, read the same way by the component's
 //! own command and by the host's program.
 
-use crate::error::{Fault, invalid};
+use crate::error::{Fault, invalid, shown};
 use serde_json::{Map, Value};
+use std::io::Read;
+
+/// How large parameters may be, in bytes: what a component of bounded memory can be sure to read.
+pub const MAX_PARAMETERS: usize = 6 << 20;
 
 /// What the arguments of a command ask for.
 #[derive(Debug, PartialEq)]
@@ -57,7 +61,8 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
                 return Err(invalid(
                     "params",
                     format!(
-                        "there is no option `{argument}` here; parameters are given as KEY=VALUE, as in state=present"
+                        "there is no option `{}` here; parameters are given as KEY=VALUE, as in state=present",
+                        shown(argument)
                     ),
                 ));
             }
@@ -65,7 +70,8 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
                 return Err(invalid(
                     "params",
                     format!(
-                        "unexpected word `{argument}`: parameters are given as KEY=VALUE, as in name=deploy"
+                        "unexpected word `{}`: parameters are given as KEY=VALUE, as in name=deploy",
+                        shown(argument)
                     ),
                 ));
             }
@@ -79,7 +85,18 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Fault> {
 }
 
 /// Reads standard input. Some shells begin a text with a byte order mark.
-pub fn input(text: &str) -> Result<Map<String, Value>, Fault> {
+pub fn input(from: impl Read) -> Result<Map<String, Value>, Fault> {
+    let mut bytes = Vec::new();
+    // One more than is allowed, to tell that it is too much.
+    from.take(MAX_PARAMETERS as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| invalid("params", format!("standard input cannot be read: {error}")))?;
+    if bytes.len() > MAX_PARAMETERS {
+        return Err(too_large());
+    }
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Err(invalid("params", "standard input is not UTF-8 text"));
+    };
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Err(invalid(
@@ -88,6 +105,38 @@ pub fn input(text: &str) -> Result<Map<String, Value>, Fault> {
         ));
     }
     object(text)
+}
+
+/// The refusal of more than [`MAX_PARAMETERS`].
+pub fn too_large() -> Fault {
+    let limit = MAX_PARAMETERS >> 20;
+    invalid(
+        "params",
+        format!("the parameters are larger than {limit} MiB"),
+    )
+}
+
+/// Whether a terminal acts on a character: controls, and marks that hide a text or turn its direction.
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// JSON for a terminal: within texts it leaves such characters as they are, but for the first 32.
+pub fn printable(json: String) -> String {
+    let steers = |c: char| steers(c) && c != '\n';
+    if !json.contains(steers) {
+        return json;
+    }
+    let mut printed = String::new();
+    for c in json.chars() {
+        if steers(c) {
+            printed.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            printed.push(c);
+        }
+    }
+    printed
 }
 
 /// Reads a JSON object of parameters.
@@ -143,10 +192,27 @@ mod tests {
 
     #[test]
     fn reads_input() {
-        assert_eq!(input(" {\"a\": 1} ").unwrap().len(), 1);
-        assert_eq!(input("\u{feff}{\"a\": 1}\r\n").unwrap().len(), 1);
+        assert_eq!(input(&b" {\"a\": 1} "[..]).unwrap().len(), 1);
+        let marked = "\u{feff}{\"a\": 1}\r\n".as_bytes();
+        assert_eq!(input(marked).unwrap().len(), 1);
         for wrong in ["", " \n", "[]", "null", "{", "{} {}", "a=b"] {
-            assert!(input(wrong).is_err(), "{wrong:?}");
+            assert!(input(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
+        assert!(input(&b"{\"a\": \"\xff\"}"[..]).is_err());
+        let spaces = vec![b' '; MAX_PARAMETERS + 1];
+        let error = input(spaces.as_slice()).unwrap_err();
+        assert!(error.message.contains("larger than 6 MiB"), "{error:?}");
+    }
+
+    #[test]
+    fn terminals_get_no_commands() {
+        let json = json!({"a": "\u{9b}31m\u{7f}\u{202e}ü\n👩\u{200d}🚒"});
+        let printed = printable(format!("{json:#}\n"));
+        assert!(
+            !printed.contains(|c: char| steers(c) && c != '\n'),
+            "{printed}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), json);
+        assert!(printed.contains("ü\\n👩\u{200d}🚒"), "{printed}");
     }
 }

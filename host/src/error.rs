@@ -101,6 +101,12 @@ impl From<types::Error> for Error {
     }
 }
 
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Error {
+        Error::invalid("params", format!("the parameters are not JSON: {error}"))
+    }
+}
+
 // The guest crate, linked natively for its rules about connection settings, has the same contract from its own bindgen.
 
 impl From<Box<guest::Error>> for Error {

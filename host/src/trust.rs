@@ -88,22 +88,25 @@ impl Trust {
         }
     }
 
-    /// Adds the certificates in this PEM text. A server certificate that itself stands among them is trusted, as
-    /// OpenSSL does it; its name and dates still count.
+    /// Adds the certificates in this PEM text. A server certificate that itself stands among them is trusted, whoever
+    /// signed it, as people with one self-signed certificate expect of OpenSSL; its name and dates still count.
     pub fn add_pem(mut self, pem: &[u8]) -> Result<Trust> {
         let before = self.extra.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            self.extra
-                .push(certificate.map_err(|error| anyhow!("not PEM: {error}"))?);
+            let certificate = certificate.map_err(|error| anyhow!("not PEM: {error}"))?;
+            ParsedCertificate::try_from(&certificate)
+                .map_err(|error| anyhow!("a certificate in it cannot be read: {error}"))?;
+            self.extra.push(certificate);
         }
         ensure!(self.extra.len() > before, "no certificate in it");
         Ok(self)
     }
 
     /// The name to ask for and to verify, instead of the host in the address.
-    pub fn server_name(mut self, name: impl Into<String>) -> Trust {
+    pub fn server_name(mut self, name: impl Into<String>) -> Result<Trust> {
         self.server_name = Some(name.into());
-        self
+        self.expected_name("").map_err(|why| anyhow!(why))?;
+        Ok(self)
     }
 
     /// The client's certificate with its chain, and its key, in PEM; both may be in one text.

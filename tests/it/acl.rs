@@ -1,6 +1,6 @@
 //! Access control: a denial is a denial and never "not there", it says what to do, and no token is ever shown.
 
-use consul_session_tests::bad_server::Server;
+use consul_session_tests::bad_server::{Server, answer};
 use consul_session_tests::consul::{self, AclAgent};
 use consul_session_tests::program::{Program, Run, apply};
 use serde_json::{Value, json};
@@ -255,7 +255,12 @@ fn a_filtered_list_is_never_taken_for_an_empty_one() {
             json!({"state": "absent", "name": "n"}),
             json!({"state": "absent", "name": "n", "check_mode": true}),
             json!({"state": "renew", "name": "n"}),
+            json!({"state": "absent", "id": UNKNOWN_ID, "check_mode": true}),
+            json!({"state": "renew", "id": UNKNOWN_ID, "check_mode": true}),
         ] {
+            if sessions != json!([]) && parameters.get("id").is_some() {
+                continue;
+            }
             apply(&server.url(), parameters)
                 .failure("denied")
                 .says(&["session:read"]);
@@ -268,6 +273,19 @@ fn a_filtered_list_is_never_taken_for_an_empty_one() {
             "something was written"
         );
     }
+    // By id the write decides, and what was there is not known.
+    let server = Server::after_request(|request, stream| {
+        let body = if request.method == "PUT" {
+            "true"
+        } else {
+            "[]"
+        };
+        let filtered = ("X-Consul-Results-Filtered-By-ACLs", "true");
+        answer(stream, 200, &[filtered], body.as_bytes())
+    });
+    let result = apply(&server.url(), json!({"state": "absent", "id": UNKNOWN_ID})).success();
+    let warning = result["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("cannot be told"), "{warning}");
     let server = Server::answering(
         200,
         &[("X-Consul-Results-Filtered-By-ACLs", "false")],

@@ -65,7 +65,7 @@ impl Drop for Agent {
 #[test]
 fn serves_until_a_signal() {
     for signal in ["-TERM", "-INT"] {
-        let agent = Agent::start(&["--node", "here", "--dc", "lab"]);
+        let agent = Agent::start(&["--node", "here", "--datacenter", "lab"]);
         assert!(
             agent.address.starts_with("http://127.0.0.1:"),
             "{}",
@@ -107,10 +107,28 @@ fn a_port_that_is_taken_is_said() {
     let run = Program::new(["agent", "--listen", address]).run();
     assert_eq!(run.code, 1);
     assert!(
-        run.stderr.contains(&format!("cannot listen on {address}")),
+        run.stderr.contains(&format!("cannot serve on {address}")),
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn an_agent_that_cannot_be_is_said() {
+    for (arguments, part) in [
+        (&["--acl-token", ""][..], "--acl-token"),
+        (&["--acl-token", "a b"], "token"),
+        (&["--listen", "nowhere"], "HOST:PORT"),
+        (&["--tls=/nowhere/ca.pem"], "/nowhere/ca.pem"),
+    ] {
+        let listen = if arguments[0] == "--listen" {
+            &[][..]
+        } else {
+            &["--listen", "127.0.0.1:0"]
+        };
+        let run = Program::new([&["agent"][..], listen, arguments].concat()).run();
+        assert!(run.code == 1 && run.stderr.contains(part), "{run:?}");
+    }
 }
 
 #[test]

@@ -475,6 +475,21 @@ fn an_echoed_token_stays_hidden() {
     }
 }
 
+/// Wherever the component cuts a text off, no part of the token is left.
+#[test]
+fn a_token_cut_in_two_stays_hidden() {
+    for before in [281, 290, 1005, 1015] {
+        let body = format!("{} {TOKEN} and more", "x".repeat(before));
+        let server = Server::answering(500, &[], body);
+        let run = run(&server.url(), &json!({"state": "list"}));
+        assert!(
+            !run.stdout.contains(&TOKEN[..6]),
+            "{before}: {}",
+            run.stdout
+        );
+    }
+}
+
 // Odd, and still right
 
 #[test]

@@ -81,6 +81,11 @@ fn wrong_usage_is_exit_2() {
     misused(&["node"], "node");
     misused(&["component"], "FILE");
     misused(&["create", "--ensure"], "NAME");
+    misused(&["create", "", "--ensure"], "NAME");
+    misused(&["agent", "--address", "http://x:1"], "--address");
+    misused(&["demo", "--timeout", "5s"], "--timeout");
+    misused(&["component", "plugin", "-o", "-", "--dev"], "--dev");
+    misused(&["list", "--tls-server-name", "bad name!"], "bad name!");
     misused(&["list", "--output", "xml"], "json");
     // What only the action knows to be wrong is wrong usage too, as long as nothing was sent.
     misused(&["info", "not-an-id"], "UUID");
@@ -88,7 +93,8 @@ fn wrong_usage_is_exit_2() {
     misused(&["create", "--delay", "61s"], "delay");
     misused(&["create", "--behavior", "explode"], "behavior");
     misused(&["list", "--timeout", "soon"], "timeout");
-    misused(&["list", "--address", "ftp://x"], "http");
+    misused(&["list", "--address", "ftp://x"], "--address");
+    misused(&["list", "--address", "http://[::::]:1"], "--address");
     misused(&["list", "--ca-file", "/nowhere/ca.pem"], "/nowhere/ca.pem");
     misused(
         &["list", "--token-file", "/nowhere/token"],
@@ -459,6 +465,23 @@ fn scope_comes_from_arguments_and_variables() {
             "?ns=l",
         ),
         (&["list"], &[("CONSUL_NAMESPACE", "")], ""),
+        // What a template had nothing to fill in for takes nothing away.
+        (
+            &[
+                "apply",
+                "state=list",
+                "url=",
+                "host=",
+                "namespace=",
+                "datacenter=",
+                "--datacenter",
+                "d",
+                "--namespace",
+                "m",
+            ],
+            &[],
+            "?dc=d&ns=m",
+        ),
     ] {
         let program = Program::new(arguments).env("CONSUL_HTTP_ADDR", &url);
         variables
@@ -473,6 +496,65 @@ fn scope_comes_from_arguments_and_variables() {
             "{arguments:?} {variables:?}"
         );
     }
+}
+
+/// An empty parameter is none: the option counts.
+#[test]
+fn an_empty_parameter_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "from-the-file\n").unwrap();
+    let server = empty_consul();
+    let file = file.to_str().unwrap();
+    let options = ["--address", &server.url(), "--token-file", file];
+    let arguments = [&["apply", "state=list", "url=", "token="][..], &options].concat();
+    run(&arguments).success();
+    let request = server.requests().pop().unwrap();
+    assert_eq!(request.header("x-consul-token"), Some("from-the-file"));
+    run(&["--dev", "apply", "state=list", "url="]).success();
+}
+
+#[test]
+fn whatever_is_typed_apply_answers_in_json() {
+    for arguments in [
+        &["apply", "--bogus"][..],
+        &["--datacenter", "list", "apply", "--bogus"],
+        &["apply", "--timeout"],
+    ] {
+        let run = run(arguments);
+        assert_eq!((run.code, run.stderr.as_str()), (2, ""), "{arguments:?}");
+        assert_eq!(run.json()["failed"], true, "{arguments:?}");
+    }
+    let help = run(&["apply", "help"]);
+    assert!(
+        help.code == 0 && help.stdout.contains("KEY=VALUE"),
+        "{help:?}"
+    );
+}
+
+/// Names steer no terminal, in no format.
+#[test]
+fn terminals_get_no_commands() {
+    let name = "\u{9b}31mRED\u{7f}\u{202e}x";
+    let session = json!([{
+        "ID": "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11", "Name": name, "Node": "n", "LockDelay": 0, "Behavior": "release", "TTL": "",
+        "NodeChecks": [], "ServiceChecks": null, "CreateIndex": 1, "ModifyIndex": 1,
+    }]);
+    let server = Server::answering(200, &[], session.to_string());
+    let url = server.url();
+    for arguments in [
+        &["list", "--output", "json", "--address", &url][..],
+        &["list", "--output", "table", "--address", &url],
+        &["apply", "state=list", "--address", &url],
+        &["list", name],
+    ] {
+        let run = run(arguments);
+        let said = run.stdout + &run.stderr;
+        assert!(said.contains("RED"), "{said}");
+        assert!(!said.contains(['\u{9b}', '\u{7f}', '\u{202e}']), "{said}");
+    }
+    let sessions = &run(&["apply", "state=list", "--address", &url]).success()["sessions"];
+    assert_eq!(sessions[0]["Name"], name);
 }
 
 /// A default must not hide that nothing was set.

@@ -236,6 +236,17 @@ async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
             "{parameters}: {failure}"
         );
     }
+    // What is left out or empty is as in the client's own address.
+    for same in [
+        r#"{"state": "list", "port": 1}"#,
+        r#"{"state": "list", "url": "", "host": "", "ca_path": ""}"#,
+    ] {
+        let failure = consul.action(same).await.unwrap_err();
+        assert!(
+            failure.contains("http://127.0.0.1:1/v1/session/list"),
+            "{failure}"
+        );
+    }
     // The same address, spelled out, is no other.
     let same = consul
         .action(r#"{"state": "list", "host": "127.0.0.1", "port": 1}"#)

@@ -63,6 +63,14 @@ fn wasmtime() -> Option<&'static Wasmtime> {
 
 impl Wasmtime {
     fn run(&self, environment: &[(&str, &str)], arguments: &[&str], input: Option<&str>) -> Run {
+        let program = self.program(environment, arguments);
+        match input {
+            Some(input) => program.input(input).run(),
+            None => program.run(),
+        }
+    }
+
+    fn program(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Program {
         let mut all = vec![
             "run".to_owned(),
             "--allow-precompiled".to_owned(),
@@ -74,11 +82,7 @@ impl Wasmtime {
         }
         all.push(self.component.to_str().unwrap().to_owned());
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let program = Program::other(&self.program, all);
-        match input {
-            Some(input) => program.input(input).run(),
-            None => program.run(),
-        }
+        Program::other(&self.program, all)
     }
 }
 
@@ -299,6 +303,35 @@ fn what_a_stock_host_cannot_give_is_refused() {
             (1, &json!("unsupported")),
             "{environment:?} {arguments:?}"
         );
+    }
+}
+
+/// Standard input as bytes, and a standard output that takes none.
+#[test]
+fn the_same_at_the_edges() {
+    let Some(wasmtime) = wasmtime() else { return };
+    let large = format!("{{\"name\": \"{}\"}}", "x".repeat(6 << 20));
+    for input in [&b"{\"name\": \"\xff\"}"[..], large.as_bytes()] {
+        let native = Program::new(["apply"]).input(input).run();
+        let stock = wasmtime.program(&[], &[]).input(input).run();
+        assert_eq!(native.stdout, stock.stdout);
+        assert_eq!((native.code, stock.code), (2, 1));
+    }
+    for program in [
+        Program::new(["apply", "help"]),
+        wasmtime.program(&[], &["help"]),
+    ] {
+        let run = program.run();
+        assert!(run.code == 0 && run.stdout.contains("Usage:"), "{run:?}");
+    }
+    #[cfg(target_os = "linux")]
+    for program in [
+        Program::new(["apply", "help"]),
+        wasmtime.program(&[], &["help"]),
+    ] {
+        let run = program.output_to("/dev/full").run();
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(run.stderr.contains("cannot write the result"), "{run:?}");
     }
 }
 

@@ -61,6 +61,28 @@ fn all_who_race_to_replace_get_one_session() {
     }
 }
 
+/// Whoever asked for a replacement gets it, or comes after who did; nobody is told to ask for what they asked for.
+#[test]
+fn all_who_race_to_replace_by_different_ones_succeed() {
+    let Some(agent) = consul::plain() else { return };
+    let barrier = Barrier::new(12);
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let (barrier, agent) = (&barrier, &agent);
+            scope.spawn(move || {
+                let ttl = 600 + number % 2;
+                barrier.wait();
+                apply(
+                    &agent.http,
+                    json!({"name": "race-differ", "ttl": ttl, "recreate": true, "timeout": 20}),
+                )
+                .success();
+            });
+        }
+    });
+    assert_eq!(agent.api.named("race-differ").len(), 1);
+}
+
 #[test]
 fn who_wants_another_one_gets_another_one() {
     let Some(agent) = consul::plain() else { return };

@@ -190,6 +190,8 @@ fn nothing_is_verified_only_where_that_is_asked_for() {
         .failure("tls");
 }
 
+const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
 #[test]
 fn files_that_are_none() {
     let files = Files::new();
@@ -202,6 +204,10 @@ fn files_that_are_none() {
         (json!({"ca_path": files.write("empty.pem", "")}), "ca_path"),
         (
             json!({"ca_path": files.write("key.pem", &key.key)}),
+            "ca_path",
+        ),
+        (
+            json!({"ca_path": files.write("garbage.pem", GARBAGE)}),
             "ca_path",
         ),
         (json!({"client_cert": "/nowhere/cert.pem"}), "client_cert"),

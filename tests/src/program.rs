@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use std::env;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -17,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Program {
     command: Command,
     input: Option<Vec<u8>>,
+    to: Option<File>,
 }
 
 /// A run that was made.
@@ -73,6 +75,7 @@ impl Program {
         Program {
             command,
             input: None,
+            to: None,
         }
     }
 
@@ -90,6 +93,12 @@ impl Program {
     /// Gives it something to read on standard input.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Program {
         self.input = Some(input.into());
+        self
+    }
+
+    /// Sends its standard output to a file.
+    pub fn output_to(mut self, file: &str) -> Program {
+        self.to = Some(File::options().write(true).open(file).unwrap());
         self
     }
 
@@ -115,7 +124,7 @@ impl Program {
         let mut child = self
             .command
             .stdin(stdin)
-            .stdout(Stdio::piped())
+            .stdout(self.to.map_or_else(Stdio::piped, Stdio::from))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -2,15 +2,17 @@
 
 use super::args::AgentArgs;
 use super::{FAILED, complain, executor};
+use crate::Token;
 use crate::dev_agent::DevAgent;
+use anyhow::Context;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Serves until a signal.
-pub(super) fn serve(arguments: &AgentArgs) -> ExitCode {
+pub(super) fn serve(arguments: &AgentArgs, datacenter: Option<&str>) -> ExitCode {
     let served = executor()
         .map_err(anyhow::Error::from)
-        .and_then(|executor| executor.block_on(run(arguments)));
+        .and_then(|executor| executor.block_on(run(arguments, datacenter)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -20,12 +22,23 @@ pub(super) fn serve(arguments: &AgentArgs) -> ExitCode {
     }
 }
 
-async fn run(arguments: &AgentArgs) -> anyhow::Result<()> {
-    let mut builder = DevAgent::builder()
-        .listen(arguments.listen)
-        .node(&arguments.node)
-        .datacenter(&arguments.dc);
+async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<()> {
+    let listen = tokio::net::lookup_host(&arguments.listen)
+        .await
+        .with_context(|| format!("--listen takes HOST:PORT, not `{}`", arguments.listen))?
+        .next()
+        .with_context(|| format!("{} has no address", arguments.listen))?;
+    let mut builder = DevAgent::builder().listen(listen).node(&arguments.node);
+    if let Some(datacenter) = datacenter {
+        builder = builder.datacenter(datacenter);
+    }
     if let Some(token) = &arguments.acl_token {
+        anyhow::ensure!(
+            !token.is_empty(),
+            "--acl-token is empty: nobody could present it"
+        );
+        // As a client would refuse it.
+        Token::new(token.as_str())?;
         builder = builder.acl_token(token);
     }
     if let Some(file) = &arguments.tls {
@@ -34,19 +47,16 @@ async fn run(arguments: &AgentArgs) -> anyhow::Result<()> {
     let agent = builder
         .start()
         .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", arguments.listen))?;
-    let mut notes = std::io::stderr().lock();
-    writeln!(notes, "development agent ready on {}", agent.address())?;
+        .with_context(|| format!("cannot serve on {}", arguments.listen))?;
+    note(&format!("development agent ready on {}", agent.address()));
     if let Some(file) = &arguments.tls {
-        writeln!(
-            notes,
+        note(&format!(
             "trust it with --ca-file {} or CONSUL_CACERT",
             file.display()
-        )?;
+        ));
     }
-    writeln!(notes, "everything is in memory; stop with Ctrl-C")?;
-    drop(notes);
-    if arguments.listen.port() == 0 {
+    note("everything is in memory; stop with Ctrl-C");
+    if listen.port() == 0 {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", agent.address())?;
         out.flush()?;
@@ -54,6 +64,11 @@ async fn run(arguments: &AgentArgs) -> anyhow::Result<()> {
     interrupted().await?;
     agent.shutdown().await;
     Ok(())
+}
+
+/// Notes are for whoever reads them; an agent serves without readers too.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Waits for the signal to stop.

@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ pub(super) struct ConnectionArgs {
     /// How long the whole call may take, as in 5s or 500ms [default: 10s].
     #[arg(long, global = true, value_name = "DURATION")]
     pub(super) timeout: Option<String>,
-    /// Datacenter [default: the agent's own].
+    /// Datacenter [default: the agent's own]; of `agent`, its own name [default: dc1].
     #[arg(long, global = true, value_name = "DC")]
     pub(super) datacenter: Option<String>,
     /// Namespace (Consul Enterprise).
@@ -79,6 +80,28 @@ pub(super) struct ConnectionArgs {
     /// Admin partition (Consul Enterprise).
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) partition: Option<String>,
+}
+
+impl ConnectionArgs {
+    /// The first option that is set, for commands that talk to no Consul.
+    pub(super) fn set(&self) -> Option<&'static str> {
+        [
+            ("--address", self.address.is_some()),
+            ("--dev", self.dev),
+            ("--token-file", self.token_file.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+            ("--client-cert", self.client_cert.is_some()),
+            ("--client-key", self.client_key.is_some()),
+            ("--tls-server-name", self.tls_server_name.is_some()),
+            ("--insecure", self.insecure),
+            ("--timeout", self.timeout.is_some()),
+            ("--datacenter", self.datacenter.is_some()),
+            ("--namespace", self.namespace.is_some()),
+            ("--partition", self.partition.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, set)| set.then_some(option))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -140,13 +163,10 @@ A failure is a JSON object too: {\"failed\": true, \"msg\": …, \"error\": {\"k
 pub(super) struct AgentArgs {
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
-    pub(super) listen: std::net::SocketAddr,
+    pub(super) listen: String,
     /// Name of its node.
     #[arg(long, default_value = "dev-agent")]
     pub(super) node: String,
-    /// Name of its datacenter. (The global option of this name says which one to talk to.)
-    #[arg(long, value_name = "DC", default_value = "dc1")]
-    pub(super) dc: String,
     /// Deny everything to requests without this token.
     #[arg(long, value_name = "TOKEN")]
     pub(super) acl_token: Option<String>,
@@ -166,6 +186,7 @@ pub(super) enum Artifact {
 #[derive(Args)]
 pub(super) struct Create {
     /// The session's name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Node to bind it to [default: the agent's own].
     #[arg(long)]

@@ -1,12 +1,27 @@
 //! From arguments and `CONSUL_*` variables to a client. Arguments win.
 
 use super::args::ConnectionArgs;
-use crate::{Client, Error, Runtime, Token, Trust};
+use crate::{Client, Error, ErrorKind, Runtime, Token, Trust};
 use anyhow::Result;
 use consul_session_guest::connection::{Environment, Settings};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The variables that are read.
+const VARIABLES: [&str; 11] = [
+    "CONSUL_HTTP_ADDR",
+    "CONSUL_HTTP_TOKEN",
+    "CONSUL_HTTP_TOKEN_FILE",
+    "CONSUL_HTTP_SSL",
+    "CONSUL_HTTP_SSL_VERIFY",
+    "CONSUL_CACERT",
+    "CONSUL_CLIENT_CERT",
+    "CONSUL_CLIENT_KEY",
+    "CONSUL_TLS_SERVER_NAME",
+    "CONSUL_NAMESPACE",
+    "CONSUL_PARTITION",
+];
 
 /// Takes the connection settings off the parameters, and makes a client of them.
 pub(super) fn client(
@@ -14,10 +29,24 @@ pub(super) fn client(
     parameters: &mut Map<String, Value>,
     runtime: &Runtime,
 ) -> Result<Client, Error> {
-    fill_in(arguments, parameters)?;
+    let filled = fill_in(arguments, parameters)?;
+    resolve(arguments, parameters, runtime).map_err(|error| in_words_of_options(error, &filled))
+}
+
+fn resolve(
+    arguments: &ConnectionArgs,
+    parameters: &mut Map<String, Value>,
+    runtime: &Runtime,
+) -> Result<Client, Error> {
     // The agent of `--dev` is this process's own: what is set for another one is not meant for it.
+    let ambient = !arguments.dev;
+    if let Some(name) = VARIABLES.into_iter().find(|name| {
+        ambient && std::env::var_os(name).is_some_and(|value| value.to_str().is_none())
+    }) {
+        return Err(Error::invalid(name, format!("{name} is not UTF-8 text")));
+    }
     let variable = |name: &str| {
-        let value = std::env::var(name).ok().filter(|_| !arguments.dev);
+        let value = std::env::var(name).ok().filter(|_| ambient);
         value.filter(|value| !value.is_empty())
     };
     let token_file = variable("CONSUL_HTTP_TOKEN_FILE");
@@ -62,29 +91,84 @@ pub(super) fn client(
         })
 }
 
+/// A parameter, and the option that it was filled from.
+type Filled = Vec<(&'static str, &'static str)>;
+
 /// Puts the arguments where the action's own parameters leave a gap.
-fn fill_in(arguments: &ConnectionArgs, parameters: &mut Map<String, Value>) -> Result<(), Error> {
-    let path = |path: &Option<std::path::PathBuf>| {
-        path.as_ref()
-            .map(|path| path.to_string_lossy().into_owned().into())
+fn fill_in(
+    arguments: &ConnectionArgs,
+    parameters: &mut Map<String, Value>,
+) -> Result<Filled, Error> {
+    let path = |option: &'static str, path: &Option<PathBuf>| match path {
+        None => Ok(None),
+        Some(path) => match path.to_str() {
+            Some(text) => Ok(Some(Value::from(text))),
+            None => Err(Error::invalid(
+                option,
+                format!("the path of {option} is not UTF-8 text"),
+            )),
+        },
     };
-    let mut fill = |name: &str, value: Option<Value>| {
+    let token = match &arguments.token_file {
+        Some(file) => Some(read_token(file)?.reveal().into()),
+        None => None,
+    };
+    let mut filled = Vec::new();
+    for (name, option, value) in [
+        ("token", "--token-file", token),
+        (
+            "url",
+            "--address",
+            arguments.address.clone().map(Value::from),
+        ),
+        (
+            "ca_path",
+            "--ca-file",
+            path("--ca-file", &arguments.ca_file)?,
+        ),
+        (
+            "client_cert",
+            "--client-cert",
+            path("--client-cert", &arguments.client_cert)?,
+        ),
+        (
+            "client_key",
+            "--client-key",
+            path("--client-key", &arguments.client_key)?,
+        ),
+        (
+            "timeout",
+            "--timeout",
+            arguments.timeout.clone().map(Value::from),
+        ),
+        (
+            "validate_certs",
+            "--insecure",
+            arguments.insecure.then_some(false.into()),
+        ),
+    ] {
         if let Some(value) = value
-            && parameters.get(name).is_none_or(Value::is_null)
+            && !Settings::given(parameters, name)
         {
             parameters.insert(name.to_owned(), value);
+            filled.push((name, option));
         }
-    };
-    if let Some(file) = &arguments.token_file {
-        fill("token", Some(read_token(file)?.reveal().into()));
     }
-    fill("url", arguments.address.clone().map(Value::from));
-    fill("ca_path", path(&arguments.ca_file));
-    fill("client_cert", path(&arguments.client_cert));
-    fill("client_key", path(&arguments.client_key));
-    fill("timeout", arguments.timeout.clone().map(Value::from));
-    fill("validate_certs", arguments.insecure.then_some(false.into()));
-    Ok(())
+    Ok(filled)
+}
+
+/// A message about a parameter speaks of the option that somebody typed.
+fn in_words_of_options(error: Error, filled: &Filled) -> Error {
+    let ErrorKind::Invalid(parameter) = error.kind() else {
+        return error;
+    };
+    match filled.iter().find(|(name, _)| name == parameter) {
+        Some((name, option)) => {
+            let message = error.message().replace(&format!("`{name}`"), option);
+            Error::invalid(name, message)
+        }
+        None => error,
+    }
 }
 
 fn read_token(path: &Path) -> Result<Token, Error> {
@@ -113,8 +197,10 @@ fn trust(settings: &Settings, server_name: Option<String>) -> Result<Trust, Erro
         }
         (None, None) => {}
     }
-    Ok(match server_name {
-        Some(name) => trust.server_name(name),
-        None => trust,
-    })
+    match server_name {
+        Some(name) => trust
+            .server_name(name)
+            .map_err(|error| wrong("tls_server_name", error)),
+        None => Ok(trust),
+    }
 }

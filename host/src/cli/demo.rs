@@ -94,9 +94,15 @@ pub(super) fn run() -> ExitCode {
     }
 }
 
+/// Whether the environment lets programs use colours.
+fn coloured() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 async fn show() -> anyhow::Result<ExitCode> {
     let paint = Paint {
-        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        colour: std::io::stdout().is_terminal() && coloured(),
     };
     let begun = Instant::now();
     let runtime = Runtime::with_calls(1)?;

@@ -6,15 +6,14 @@ mod connect;
 mod demo;
 mod output;
 
-use crate::client::MAX_PARAMETERS;
 use crate::dev_agent::DevAgent;
 use crate::{Error, ErrorKind, Runtime};
 use args::{Artifact, Cli, Command, ConnectionArgs, Format};
 use clap::{CommandFactory, Parser};
+use consul_session_guest::connection::Settings;
 use consul_session_guest::words::{self, Words};
 use serde_json::{Map, Value};
-use std::ffi::OsString;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,7 +23,7 @@ const WRONG_USAGE: u8 = 2;
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let Cli {
-        connection,
+        mut connection,
         output,
         command,
     } = match Cli::try_parse() {
@@ -42,9 +41,16 @@ pub fn main() -> ExitCode {
         Command::Component {
             artifact,
             output_file,
-        } => return component(artifact, &output_file),
-        Command::Agent(arguments) => return agent::serve(&arguments),
-        Command::Demo => return demo::run(),
+        } => {
+            return refuse_options(&connection, "component")
+                .unwrap_or_else(|| component(artifact, &output_file));
+        }
+        Command::Agent(arguments) => {
+            let datacenter = connection.datacenter.take();
+            return refuse_options(&connection, "agent")
+                .unwrap_or_else(|| agent::serve(&arguments, datacenter.as_deref()));
+        }
+        Command::Demo => return refuse_options(&connection, "demo").unwrap_or_else(demo::run),
         Command::Create(create) => create.parameters(),
         Command::Destroy(which) => which.parameters("absent"),
         Command::Info(which) => which.parameters("info"),
@@ -60,7 +66,7 @@ pub fn main() -> ExitCode {
     match perform(&connection, parameters) {
         Ok(result) => {
             let text = match format {
-                Format::Json => format!("{result}\n"),
+                Format::Json => words::printable(format!("{result}\n")),
                 Format::Table => output::tell(&result, dry_run),
             };
             print(&text)
@@ -74,25 +80,33 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Options that say where Consul is mean nothing to a command that talks to none.
+fn refuse_options(connection: &ConnectionArgs, command: &str) -> Option<ExitCode> {
+    let option = connection.set()?;
+    complain(&format!("{option} means nothing to `{command}`"));
+    Some(ExitCode::from(WRONG_USAGE))
+}
+
 /// Whoever calls `apply` reads JSON, whatever happens.
 fn wrong_usage(error: &clap::Error) -> ExitCode {
-    let commands = Cli::command();
-    let known = |argument: &OsString| {
-        let mut names = commands.get_subcommands().map(|command| command.get_name());
-        names.any(|name| argument == name)
-    };
-    let command = std::env::args_os().skip(1).find(known);
-    if !error.use_stderr() || command.is_none_or(|command| command != "apply") {
-        error.exit();
-    }
     let text = error.render().to_string();
+    let understood = Cli::command().ignore_errors(true).try_get_matches();
+    let apply = understood.is_ok_and(|matches| matches.subcommand_name() == Some("apply"));
+    if !error.use_stderr() || !apply {
+        let steers = |c: char| words::steers(c) && !matches!(c, '\n' | '\t');
+        if !text.contains(steers) {
+            error.exit();
+        }
+        // Not in colour, but what was typed cannot steer the terminal.
+        let lines: Vec<String> = text.lines().map(output::sanitize).collect();
+        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+        return ExitCode::from(WRONG_USAGE);
+    }
     let what = text.lines().next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let message = format!("{what}; for help: consul-session apply --help");
-    print(&format!(
-        "{}\n",
-        Error::invalid("params", message).to_json()
-    ));
+    let failure = Error::invalid("params", message).to_json();
+    print(&words::printable(format!("{failure}\n")));
     ExitCode::from(WRONG_USAGE)
 }
 
@@ -102,6 +116,9 @@ fn state(state: &str) -> Map<String, Value> {
 
 /// The action door: whatever happens, one JSON object on standard output.
 fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
+    if let Ok(Words::Help) = Words::read(arguments) {
+        return help("apply");
+    }
     let (result, code) = match parameters(arguments) {
         Err(error) => (error.to_json(), ExitCode::from(WRONG_USAGE)),
         Ok(parameters) => match perform(connection, parameters) {
@@ -114,9 +131,18 @@ fn apply(connection: &ConnectionArgs, arguments: &[String]) -> ExitCode {
     } else {
         format!("{result}\n")
     };
-    match print(&text) {
+    match print(&words::printable(text)) {
         ExitCode::SUCCESS => code,
         failed => failed,
+    }
+}
+
+fn help(command: &str) -> ExitCode {
+    let mut commands = Cli::command();
+    commands.build();
+    match commands.find_subcommand_mut(command) {
+        Some(command) => print(&command.render_help().to_string()),
+        None => ExitCode::from(FAILED),
     }
 }
 
@@ -130,24 +156,7 @@ fn parameters(arguments: &[String]) -> Result<Map<String, Value>, Error> {
             ))
         }
         Words::Parameters(parameters) => Ok(parameters),
-        Words::Input => {
-            let mut text = String::new();
-            // One more than is allowed, to tell that it is too much.
-            std::io::stdin()
-                .take(MAX_PARAMETERS as u64 + 1)
-                .read_to_string(&mut text)
-                .map_err(|error| {
-                    Error::invalid("params", format!("standard input cannot be read: {error}"))
-                })?;
-            if text.len() > MAX_PARAMETERS {
-                return Err(crate::client::too_large());
-            }
-            Ok(words::input(&text)?)
-        }
-        Words::Help => Err(Error::invalid(
-            "params",
-            "for help: consul-session apply --help",
-        )),
+        Words::Input | Words::Help => Ok(words::input(std::io::stdin())?),
     }
 }
 
@@ -174,7 +183,7 @@ async fn action(
 ) -> Result<Value, Failure> {
     let runtime = Runtime::with_calls(1).map_err(|error| Failure::Here(internal(&error)))?;
     let agent = if connection.dev {
-        let elsewhere = |name: &&&str| parameters.get(**name).is_some_and(|value| !value.is_null());
+        let elsewhere = |name: &&&str| Settings::given(&parameters, name);
         if let Some(name) = ["url", "host", "port", "scheme"].iter().find(elsewhere) {
             let message = format!(
                 "`{name}` and --dev contradict each other: --dev brings an agent of its own"
@@ -223,7 +232,12 @@ fn component(artifact: Artifact, file: &Path) -> ExitCode {
         return ExitCode::from(FAILED);
     }
     let written = if file == Path::new("-") {
-        std::io::stdout().write_all(bytes)
+        let mut out = std::io::stdout();
+        if out.is_terminal() {
+            complain("a terminal is no place for a component: redirect it, or give -o FILE");
+            return ExitCode::from(WRONG_USAGE);
+        }
+        out.write_all(bytes).and_then(|()| out.flush())
     } else {
         std::fs::write(file, bytes)
     };

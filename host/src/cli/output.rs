@@ -1,6 +1,7 @@
 //! Results for people: tables and sentences. What Consul stores can hold any character; none that steers a terminal gets
 //! through.
 
+use consul_session_guest::words::steers;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -63,12 +64,12 @@ fn table(sessions: &[Value]) -> String {
             .collect();
         table.add_row([
             plain(&session["ID"]),
-            plain(&session["Name"]),
-            plain(&session["Node"]),
+            cell(&plain(&session["Name"])),
+            cell(&plain(&session["Node"])),
             dash(plain(&session["TTL"])),
             seconds(&session["LockDelay"]),
             plain(&session["Behavior"]),
-            dash(checks.join(", ")),
+            cell(&dash(checks.join(", "))),
         ]);
     }
     // Without borders every cell is padded; nothing stands right of the last.
@@ -76,6 +77,16 @@ fn table(sessions: &[Value]) -> String {
         .lines()
         .map(|line| format!("{}\n", line.trim()))
         .collect()
+}
+
+/// How wide a column of names gets: every row is as wide as the widest name, and that may be 4 MiB. JSON has all of it.
+const MAX_CELL: usize = 60;
+
+fn cell(text: &str) -> String {
+    match text.char_indices().nth(MAX_CELL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn seconds(nanoseconds: &Value) -> String {
@@ -106,7 +117,7 @@ fn plain(value: &Value) -> String {
 pub(super) fn sanitize(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            if c.is_control() {
+            if steers(c) {
                 c.escape_default().collect()
             } else {
                 vec![c]
@@ -134,6 +145,13 @@ mod tests {
         assert!(told.starts_with("ID"), "{told}");
         assert!(
             told.contains("a\\u{1b}[31mb") && told.contains("1.5s") && told.contains("serfHealth"),
+            "{told}"
+        );
+        let long = json!({"changed": false, "sessions": [{"ID": "id-1", "Name": "ü".repeat(100)}]});
+        let told = tell(&long, false);
+        assert!(told.contains(&format!("{}…", "ü".repeat(60))), "{told}");
+        assert!(
+            told.lines().all(|line| line.chars().count() < 120),
             "{told}"
         );
         assert_eq!(

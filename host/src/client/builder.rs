@@ -20,10 +20,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer is as good as for ever, and clocks overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// 30,000 sessions. The component itself reads no more than this.
+/// Some 30,000 sessions. The component itself reads no more than this.
 const DEFAULT_RESPONSE_LIMIT: usize = 8 << 20;
-/// A quarter of what a runtime runs at once.
-const DEFAULT_MAX_CALLS: u32 = 64;
 
 /// Puts a [`Client`] together. Only the address is needed.
 #[derive(Clone)]
@@ -38,7 +36,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     connect_timeout: Duration,
     response_limit: usize,
-    max_calls: u32,
+    max_calls: Option<u32>,
     observer: Option<Observer>,
 }
 
@@ -55,7 +53,7 @@ impl ClientBuilder {
             timeout: DEFAULT_TIMEOUT,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             response_limit: DEFAULT_RESPONSE_LIMIT,
-            max_calls: DEFAULT_MAX_CALLS,
+            max_calls: None,
             observer: None,
         }
     }
@@ -136,7 +134,7 @@ impl ClientBuilder {
         }
     }
 
-    /// How large an answer may be, in bytes. Default: 8 MiB.
+    /// How large an answer may be, in bytes. Default: 8 MiB, which is also the most that the built-in component reads.
     pub fn response_limit(self, response_limit: usize) -> Self {
         ClientBuilder {
             response_limit,
@@ -145,12 +143,16 @@ impl ClientBuilder {
     }
 
     /// How many calls run at once, 1 at least; more wait for their turn, in the time they have. The bound of the runtime,
-    /// which all clients share, comes on top: one tenant whose Consul hangs does not hold up the others. Default: 64.
+    /// which all clients share, comes on top: one tenant whose Consul hangs does not hold up the others. Default: a
+    /// quarter of the runtime's.
     pub fn max_calls(self, max_calls: u32) -> Self {
-        ClientBuilder { max_calls, ..self }
+        ClientBuilder {
+            max_calls: Some(max_calls),
+            ..self
+        }
     }
 
-    /// Is told of every request that the component makes, for logs, traces and figures.
+    /// Is told of every request of the component that came to an end, for logs, traces and figures.
     pub fn on_request(self, observer: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         ClientBuilder {
             observer: Some(Arc::new(observer)),
@@ -169,6 +171,7 @@ impl ClientBuilder {
             Some(token) => Some((origin.parse()?, token)),
             None => None,
         };
+        let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4);
         let verifies = self.trust.verifies();
         let network = Network::new(network::Settings {
             policy,
@@ -192,7 +195,7 @@ impl ClientBuilder {
             address,
             verifies,
             timeout: self.timeout,
-            turns: Semaphore::new(usize::try_from(self.max_calls.max(1))?),
+            turns: Semaphore::new(usize::try_from(max_calls.max(1))?),
         })))
     }
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Shorter tokens are no secret, and taking them out would garble every text.
 const MIN_SECRET: usize = 4;
+/// Where the component cuts a text.
+const CUT: char = '…';
 
 impl Client {
     /// The error of a typed function as the caller sees it.
@@ -32,7 +34,7 @@ impl Client {
     /// take it out.
     pub(super) fn redacted(&self, text: String) -> String {
         match self.0.network.token() {
-            Some(token) if token.len() >= MIN_SECRET => text.replace(token, "<token>"),
+            Some(token) if token.len() >= MIN_SECRET => without(token, &text),
             _ => text,
         }
     }
@@ -51,7 +53,8 @@ impl Client {
             return json;
         };
         // Most answers hold nothing like it, and need not be read again. JSON escapes quotes and backslashes.
-        if !json.contains(token) && !token.contains(['"', '\\']) {
+        let beginning = token.get(..MIN_SECRET).unwrap_or(token);
+        if !json.contains(beginning) && !token.contains(['"', '\\']) {
             return json;
         }
         match serde_json::from_str(&json) {
@@ -97,5 +100,45 @@ impl Client {
             *message = explained(message, &detail);
         }
         Value::Object(object).to_string()
+    }
+}
+
+/// A text without a token, nor the beginning of one at which the component cut off what a server said.
+fn without(token: &str, text: &str) -> String {
+    let text = text.replace(token, "<token>");
+    let mut clean = String::new();
+    for (place, part) in text.split(CUT).enumerate() {
+        if place > 0 {
+            clean.push(CUT);
+        }
+        clean.push_str(part);
+        let beginning = (MIN_SECRET..token.len())
+            .rev()
+            .filter_map(|end| token.get(..end))
+            .find(|beginning| clean.ends_with(beginning));
+        if let Some(beginning) = beginning {
+            clean.truncate(clean.len() - beginning.len());
+            clean.push_str("<token>");
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_token_is_left() {
+        for (text, clean) in [
+            ("said s3cret-token, s3cret-token", "said <token>, <token>"),
+            ("said s3cret-to… (500)", "said <token>… (500)"),
+            ("s3cret-token … s3cr…", "<token> … <token>…"),
+            ("said s3cret-tok", "said <token>"),
+            ("a s3c…", "a s3c…"),
+            ("nothing…", "nothing…"),
+        ] {
+            assert_eq!(without("s3cret-token", text), clean);
+        }
     }
 }

@@ -4,25 +4,43 @@ use super::Client;
 use super::builder::nanoseconds;
 use crate::error::{Error, ErrorKind, Result};
 use consul_session_guest::connection::{Environment, Settings};
-use serde_json::{Map, Value};
+use indexmap::IndexMap;
+use serde_json::Map;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
+/// No address, token, path or time is longer than this.
+const MAX_SETTING: usize = 64 << 10;
+
+/// Parameters in their order, each as it was written.
+type Written = IndexMap<String, Box<RawValue>>;
+
 impl Client {
-    /// Takes the connection parameters off a tenant's call and puts the client's own in their place.
+    /// Takes the connection parameters off a tenant's call and puts the client's own in their place. What is not about the
+    /// connection stays as it was written: read here, outside the sandbox, 6 MiB of small lists were 860 MB of memory.
     pub(super) fn grant(&self, parameters: &str) -> Result<(String, Duration)> {
         let inner = &self.0;
-        let Ok(Value::Object(mut map)) = serde_json::from_str(parameters) else {
+        let Ok(mut map) = serde_json::from_str::<Written>(parameters) else {
             // The component says what is wrong with it.
             return Ok((parameters.to_owned(), inner.timeout));
         };
-        let given: Vec<&str> = Settings::PARAMETERS
-            .into_iter()
-            .filter(|name| map.get(*name).is_some_and(|value| !value.is_null()))
-            .collect();
-        let elsewhere = given
-            .iter()
-            .any(|name| matches!(*name, "url" | "host" | "port" | "scheme"));
-        let settings = Settings::take(&mut map, Environment::EMPTY)?;
+        let mut connection = Map::new();
+        for name in Settings::PARAMETERS {
+            let Some(value) = map.shift_remove(name) else {
+                continue;
+            };
+            if value.get().len() > MAX_SETTING {
+                let message = format!("`{name}` is longer than {} KiB", MAX_SETTING >> 10);
+                return Err(Error::invalid(name, message));
+            }
+            connection.insert(name.to_owned(), serde_json::from_str(value.get())?);
+        }
+        let given = Settings::PARAMETERS.map(|name| (name, Settings::given(&connection, name)));
+        let given = |asked: &str| given.contains(&(asked, true));
+        let elsewhere = ["url", "host", "port", "scheme"].into_iter().any(given);
+        // What a tenant leaves out of an address is as in the client's own.
+        let own = |name: &str| (name == "CONSUL_HTTP_ADDR").then(|| inner.address.to_string());
+        let settings = Settings::take(&mut connection, Environment(&own))?;
         let denied = |name: &str, why: &str| {
             Err(Error::new(
                 ErrorKind::Denied,
@@ -30,7 +48,7 @@ impl Client {
             ))
         };
         for name in ["ca_path", "client_cert", "client_key"] {
-            if given.contains(&name) {
+            if given(name) {
                 return denied(name, "the host decides what is trusted and presented");
             }
         }
@@ -47,32 +65,35 @@ impl Client {
             if inner.network.injects_token() {
                 return denied("token", "the host sends its own");
             }
-            map.insert("token".to_owned(), token.into());
+            map.insert("token".to_owned(), written(&token)?);
         }
         let address = if elsewhere {
             &settings.address
         } else {
             &inner.address
         };
-        map.insert("url".to_owned(), address.to_string().into());
+        map.insert("url".to_owned(), written(&address.to_string())?);
         let timeout = settings.timeout.map_or(inner.timeout, |asked| {
             inner.timeout.min(Duration::from_nanos(asked))
         });
-        map.insert(
-            "timeout".to_owned(),
-            format!("{}ns", nanoseconds(timeout)).into(),
-        );
-        default(&mut map, "datacenter", inner.agent.datacenter.as_deref());
-        default(&mut map, "namespace", inner.agent.namespace.as_deref());
-        default(&mut map, "partition", inner.agent.partition.as_deref());
-        Ok((Value::Object(map).to_string(), timeout))
+        let timeout_text = format!("{}ns", nanoseconds(timeout));
+        map.insert("timeout".to_owned(), written(&timeout_text)?);
+        for (name, default) in [
+            ("datacenter", &inner.agent.datacenter),
+            ("namespace", &inner.agent.namespace),
+            ("partition", &inner.agent.partition),
+        ] {
+            let open = map
+                .get(name)
+                .is_none_or(|value| matches!(value.get(), "null" | "\"\""));
+            if let (Some(default), true) = (default, open) {
+                map.insert(name.to_owned(), written(default)?);
+            }
+        }
+        Ok((serde_json::to_string(&map)?, timeout))
     }
 }
 
-fn default(map: &mut Map<String, Value>, name: &str, value: Option<&str>) {
-    if let Some(value) = value
-        && map.get(name).is_none_or(Value::is_null)
-    {
-        map.insert(name.to_owned(), value.into());
-    }
+fn written(text: &str) -> Result<Box<RawValue>> {
+    Ok(serde_json::value::to_raw_value(text)?)
 }

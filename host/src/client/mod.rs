@@ -9,16 +9,14 @@ pub use builder::ClientBuilder;
 
 use crate::bindings::sessions::{Ensured, OnDifference};
 use crate::bindings::types::{Agent, Listing, NewSession, Session};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::Network;
 use crate::runtime::{Journal, Runtime};
 use consul_session_guest::connection::Address;
+use consul_session_guest::words::{self, MAX_PARAMETERS};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-
-/// What a component of bounded memory can be sure to read.
-pub(crate) const MAX_PARAMETERS: usize = 6 << 20;
 
 /// One tenant's access to one Consul: an address, credentials, trust, a policy and limits. Clients share a [`Runtime`]
 /// and nothing else. Cheap to clone.
@@ -139,7 +137,7 @@ impl Client {
     /// has none, a timeout if it is shorter; anything about TLS is refused.
     pub async fn action(&self, parameters: &str) -> Result<String, String> {
         if parameters.len() > MAX_PARAMETERS {
-            return Err(too_large().to_json().to_string());
+            return Err(words::too_large().to_json().to_string());
         }
         let (parameters, timeout) = self
             .grant(parameters)
@@ -162,14 +160,6 @@ impl Client {
             Err(error) => Err(error.to_json().to_string()),
         }
     }
-}
-
-pub(crate) fn too_large() -> Error {
-    let message = format!(
-        "the parameters are larger than {} MiB",
-        MAX_PARAMETERS >> 20
-    );
-    Error::invalid("params", message)
 }
 
 impl Default for NewSession {

@@ -208,7 +208,10 @@ impl Builder {
         };
         if let (Some(path), Some(tls)) = (&self.ca_file, &tls) {
             // Once, before anybody is served, and a few hundred bytes: no need for a thread.
-            std::fs::write(path, &tls.ca_pem)?;
+            std::fs::write(path, &tls.ca_pem).map_err(|error| {
+                let why = format!("cannot write the CA to {}: {error}", path.display());
+                io::Error::new(error.kind(), why)
+            })?;
         }
         let (acceptor, ca_pem) = match tls {
             Some(tls) => (Some(tls.acceptor), Some(tls.ca_pem)),

@@ -80,12 +80,10 @@ impl Inner {
             let config = self.trust.client_config()?;
             Ok(TlsConnector::from(Arc::new(config)))
         });
-        let misconfigured = |why: &String| Fault::new(Kind::Misconfigured, why.clone());
-        let tls = tls.as_ref().map_err(misconfigured)?;
-        let name = self
-            .trust
-            .expected_name(host)
-            .map_err(|why| misconfigured(&why))?;
+        let untrusted = |why: &String| Fault::new(Kind::Certificate, why.clone());
+        let tls = tls.as_ref().map_err(untrusted)?;
+        let name = self.trust.expected_name(host);
+        let name = name.map_err(|why| untrusted(&why))?;
         match timeout_at(until(), tls.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream)),
             Ok(Err(error)) => Err(Fault::from_handshake(&error)),

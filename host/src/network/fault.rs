@@ -32,7 +32,6 @@ pub(crate) enum Kind {
     Incomplete,
     TooLarge,
     NotHttp,
-    Misconfigured,
     Internal,
 }
 
@@ -150,8 +149,7 @@ impl Fault {
             | Kind::Unreachable
             | Kind::Certificate
             | Kind::Handshake
-            | Kind::Alert
-            | Kind::Misconfigured => true,
+            | Kind::Alert => true,
             Kind::ReadTimeout
             | Kind::Terminated
             | Kind::Incomplete
@@ -186,7 +184,6 @@ impl Fault {
             Kind::Incomplete => WasiError::HttpResponseIncomplete,
             Kind::TooLarge => WasiError::HttpResponseBodySize(None),
             Kind::NotHttp => WasiError::HttpProtocolError,
-            Kind::Misconfigured => WasiError::ConfigurationError,
             Kind::Internal => WasiError::InternalError(Some(self.detail)),
         }
     }
@@ -199,8 +196,7 @@ impl Fault {
             | Kind::ConnectTimeout
             | Kind::Certificate
             | Kind::Handshake
-            | Kind::NotHttp
-            | Kind::Misconfigured => Some(&self.detail),
+            | Kind::NotHttp => Some(&self.detail),
             _ => None,
         }
     }

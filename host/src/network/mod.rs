@@ -37,7 +37,7 @@ const DIAL_MARGIN: Duration = Duration::from_millis(10);
 /// Headers of Consul's answers take under 1 KiB.
 const MAX_HEADERS: usize = 64;
 
-/// A request of a component, as an observer is told of it. It never holds a token.
+/// A request of a component that came to its end, as an observer is told of it. It never holds the host's token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -112,7 +112,8 @@ impl Network {
         token.to_str().ok()
     }
 
-    /// Sends a request for a component. The deadline is the call's; the component may ask for less, not for more. The
+    /// Sends a request for a component. The deadline is the call's; the component may ask for less time to wait for an answer
+    /// and for each part of it, not for more. The
     /// permit is given back when the answer has been read or dropped.
     pub(crate) async fn send(
         &self,

@@ -27,8 +27,14 @@ const PLUGIN_COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.
 
 /// Calls at once; more wait for their turn.
 const MAX_CALLS: u32 = 256;
-/// Of a component; the largest answer it reads, 8 MiB or 36,000 sessions, takes 90 MiB.
+/// Of each memory of a component; the built-in one has a single one. The largest list of sessions that it reads, 8 MiB or
+/// 36,000 short ones, takes 90 MiB.
 pub(crate) const MAX_MEMORY: usize = 128 << 20;
+
+/// What the component of one call may have of each.
+const INSTANCES: u32 = 4;
+const MEMORIES: u32 = 2;
+const TABLES: u32 = 4;
 
 /// A component, ready to be called. Cheap to clone; one is enough for a program, and clients of different tenants may
 /// share it, as nothing survives a call.
@@ -38,6 +44,7 @@ pub struct Runtime(Arc<Inner>);
 struct Inner {
     engine: Engine,
     component: ExportsPre<State>,
+    calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
 }
@@ -98,6 +105,7 @@ impl Runtime {
             ticker: Ticker::start(&engine)?,
             engine,
             component,
+            calls,
             slots: Arc::new(Semaphore::new(usize::try_from(calls)?)),
         })))
     }
@@ -110,6 +118,11 @@ impl Runtime {
     /// The bytes of the component that is a command besides, for `wasmtime run -S http`.
     pub fn command() -> &'static [u8] {
         COMMAND
+    }
+
+    /// How many calls run at once.
+    pub(crate) fn calls(&self) -> u32 {
+        self.0.calls
     }
 
     pub(crate) fn component(&self) -> &ExportsPre<State> {
@@ -130,9 +143,9 @@ fn engine(calls: u32) -> Result<Engine> {
     let mut config = crate::engine::config(None)?;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(4))
-        .total_memories(calls)
-        .total_tables(calls.saturating_mul(4))
+        .total_core_instances(calls.saturating_mul(INSTANCES))
+        .total_memories(calls.saturating_mul(MEMORIES))
+        .total_tables(calls.saturating_mul(TABLES))
         .total_stacks(calls)
         .max_memory_size(MAX_MEMORY)
         // What a call of a few sessions touches stays mapped for the next one.

@@ -2,7 +2,7 @@
 
 use super::hooks::Hooks;
 use super::journal::Journal;
-use super::{MAX_MEMORY, Runtime};
+use super::{INSTANCES, MAX_MEMORY, MEMORIES, Runtime, TABLES};
 use std::sync::Arc;
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
@@ -27,9 +27,9 @@ impl Runtime {
             limits: Limits {
                 fixed: StoreLimitsBuilder::new()
                     .memory_size(MAX_MEMORY)
-                    .instances(16)
-                    .memories(2)
-                    .tables(8)
+                    .instances(INSTANCES as usize)
+                    .memories(MEMORIES as usize)
+                    .tables(TABLES as usize)
                     .build(),
                 journal: hooks.journal().clone(),
             },
