@@ -364,3 +364,120 @@ fn a_service_with_checks() {
         assert_eq!(server.get("/v1/agent/checks").json(), json!({}));
     });
 }
+
+/// An agent tells the catalog of a status that is another, and for minutes of nothing else.
+#[test]
+fn a_heartbeat_changes_nothing() {
+    everywhere(|server| {
+        let put = |path: &str| {
+            let answer = server.put(&format!("/v1/agent/check/{path}"), "");
+            answer.is(200, "");
+        };
+        let body = r#"{"Name":"beat","TTL":"1h","Status":"passing"}"#;
+        server.put("/v1/agent/check/register", body).is(200, "");
+        let node = server.node();
+        let health = || server.get(&format!("/v1/health/node/{node}"));
+        let beat = || {
+            let checks = health().json();
+            let mut checks = checks.as_array().unwrap().iter();
+            let found = checks.find(|check| check["CheckID"] == "beat");
+            found.cloned()
+        };
+        until(SOON, || beat().is_some());
+        let (stored, index) = (beat().unwrap(), health().index());
+        put("pass/beat");
+        put("pass/beat?note=alone");
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(
+            (beat().unwrap(), health().index()),
+            (stored, index),
+            "{}",
+            server.name
+        );
+        let own = server.get("/v1/agent/checks").json()["beat"].clone();
+        assert_eq!(
+            (&own["Output"], &own["CreateIndex"], &own["ModifyIndex"]),
+            (&json!("alone"), &json!(0), &json!(0)),
+            "{}",
+            server.name
+        );
+        // Registered again, it tells all.
+        server.put("/v1/agent/check/register", body).is(200, "");
+        until(SOON, || beat().unwrap()["Output"] == "alone");
+        put("warn/beat?note=both");
+        until(SOON, || {
+            let stored = beat().unwrap();
+            stored["Status"] == "warning" && stored["Output"] == "both"
+        });
+        assert!(health().index() > index, "{}", server.name);
+        put("deregister/beat");
+    });
+}
+
+#[test]
+fn checks_that_consul_would_run() {
+    everywhere(|server| {
+        let register = |body: Value| server.put("/v1/agent/check/register", body.to_string());
+        register(json!({"CheckID": "x", "Name": "x", "TTL": "1s"})).is(
+            400,
+            "Request decode failed: json: unknown field \"CheckID\"",
+        );
+        for (body, why) in [
+            (
+                json!({"Name": "x", "HTTP": "http://h"}),
+                "Interval must be > 0 for Script, HTTP, or TCP checks",
+            ),
+            (
+                json!({"Name": "x", "TCP": "h:1", "TTL": "1s"}),
+                "Interval must be > 0 for Script, HTTP, or TCP checks",
+            ),
+            (
+                json!({"Name": "x", "TTL": "1s", "Interval": "1s"}),
+                "Interval and TTL cannot both be specified",
+            ),
+            (
+                json!({"Name": "x", "AliasNode": "n", "TTL": "1s"}),
+                "TTL must be not be set for Alias checks",
+            ),
+        ] {
+            register(body).is(400, &format!("Invalid check: {why}"));
+        }
+        register(json!({"Name": "x", "Args": ["true"], "Interval": "1h"})).is(
+            500,
+            "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true",
+        );
+        register(json!({"Name": "run", "TCP": "127.0.0.1:1", "Interval": "1h"})).is(200, "");
+        assert_eq!(server.get("/v1/agent/checks").json()["run"]["Type"], "tcp");
+        server.put("/v1/agent/check/deregister/run", "").is(200, "");
+    });
+}
+
+#[test]
+fn services_go_by_their_ids_in_any_case() {
+    everywhere(|server| {
+        let put = |call: &str, body: Value| {
+            server
+                .put(&format!("/v1/catalog/{call}"), body.to_string())
+                .is(200, "true");
+        };
+        put(
+            "register",
+            json!({"Node": "n6", "Address": "10.0.0.6", "Service": {"Service": "web"},
+                "Check": {"CheckID": "sc", "Name": "sc", "ServiceID": "web", "Status": "passing"}}),
+        );
+        let id = server.create(r#"{"Node":"n6","NodeChecks":["sc"]}"#);
+        put("deregister", json!({"Node": "n6", "ServiceID": "WEB"}));
+        assert_eq!(server.info(&id), None, "{}", server.name);
+        put("deregister", json!({"Node": "n6"}));
+
+        // The agent itself knows them by their very letters.
+        let body = r#"{"Name":"exact","Check":{}}"#;
+        server.put("/v1/agent/service/register", body).is(200, "");
+        let deregister = |id: &str| server.put(&format!("/v1/agent/service/deregister/{id}"), "");
+        deregister("EXACT").is(200, "");
+        assert!(server.get("/v1/agent/services").json()["exact"].is_object());
+        deregister("").is(500, "ServiceID missing");
+        deregister("exact").is(200, "");
+        server.get("/v1/kv/x?index=%2B1").is(400, "Invalid index");
+    });
+}

@@ -13,23 +13,22 @@ use super::http::{Agent, Refusal, Reply, Request, permission_denied};
 use super::json::Json;
 use super::state::Error;
 
-/// Kinds of checks a real agent would run; here they keep the status they came with.
-const RUN_BY_CONSUL: &[&str] = &[
-    "http",
-    "tcp",
-    "grpc",
-    "args",
-    "scriptargs",
-    "aliasnode",
-    "aliasservice",
-    "dockercontainerid",
+/// Kinds of checks a real agent would run, by the field that makes one such; here they keep the status they came with.
+const RUN_BY_CONSUL: &[(&str, &str)] = &[
+    ("http", "http"),
+    ("tcp", "tcp"),
+    ("grpc", "grpc"),
+    ("args", "script"),
+    ("scriptargs", "script"),
+    ("dockercontainerid", "docker"),
+    ("aliasnode", "alias"),
+    ("aliasservice", "alias"),
 ];
 /// What else Consul knows about a check, and the agent has no use for.
 const UNUSED: &[&str] = &[
     "header",
     "method",
     "body",
-    "interval",
     "timeout",
     "shell",
     "grpcusetls",
@@ -47,7 +46,7 @@ const UNUSED: &[&str] = &[
 struct Definition {
     check: Check,
     ttl: i64,
-    run_by_consul: bool,
+    interval: i64,
 }
 
 /// `/v1/status/leader`: this agent.
@@ -110,8 +109,9 @@ pub(super) fn checks(agent: &Agent, request: &Request) -> Result<Reply, Refusal>
     let visible = request.access(agent)?.is_allowed();
     let checks: BTreeMap<String, Check> = agent.hub.with(|state| {
         let readable = state.own_checks().filter(|_| visible);
-        let known = |check: &Check| (check.check_id.clone(), check.clone());
-        readable.map(known).collect()
+        readable
+            .map(|check| (check.check_id.clone(), check))
+            .collect()
     });
     Ok(Reply::json(&checks))
 }
@@ -146,7 +146,7 @@ pub(super) async fn register_check(agent: &Agent, mut request: Request) -> Resul
     request.no_namespace()?;
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
     let json = Json::parse(&body).map_err(decode_failed)?;
-    let definition = decode_check(&json).map_err(decode_failed)?;
+    let definition = decode_check(&json, &["id"]).map_err(decode_failed)?;
     if definition.check.name.is_empty() {
         return Err(bad("Missing check name"));
     }
@@ -157,6 +157,7 @@ pub(super) async fn register_check(agent: &Agent, mut request: Request) -> Resul
     if !request.access(agent)?.is_allowed() {
         return Err(missing(&format!("node:write on {}", agent.node)));
     }
+    may_run(&check)?;
     agent.hub.with(|state| state.register_check(check, ttl))?;
     Ok(Reply::empty(StatusCode::OK))
 }
@@ -240,6 +241,7 @@ pub(super) async fn register_service(
             check.name = format!("Service '{}' check", service.service);
         }
         check.service_id.clone_from(&service.id);
+        may_run(&check)?;
         checks.push((check, ttl));
     }
     agent.hub.with(|state| {
@@ -259,26 +261,32 @@ pub(super) async fn register_service(
 }
 
 pub(super) fn deregister_service(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    may(agent, request)?;
-    if request.tail.is_empty() {
-        return Err(bad("Missing service ID"));
-    }
-    agent
+    request.no_namespace()?;
+    let access = request.access(agent)?;
+    let id = &request.tail;
+    // As with checks: by the very letters of its id.
+    let known = agent
         .hub
-        .with(|state| state.deregister(&agent.node, &request.tail, ""));
+        .with(|state| state.own_services().any(|service| service.id == *id));
+    if agent.acl.is_on() && !known {
+        return Err(Error::rejected(format!("Unknown service {{{id:?} {{}}}}")).into());
+    }
+    if !access.is_allowed() {
+        return Err(permission_denied());
+    }
+    if id.is_empty() {
+        return Err(Error::rejected("ServiceID missing").into());
+    }
+    if known {
+        agent
+            .hub
+            .with(|state| state.deregister(&agent.node, id, ""));
+    }
     Ok(Reply::empty(StatusCode::OK))
 }
 
 fn bad(text: &str) -> Refusal {
     Reply::text(StatusCode::BAD_REQUEST, text).into()
-}
-
-fn may(agent: &Agent, request: &Request) -> Result<(), Refusal> {
-    request.no_namespace()?;
-    if !request.access(agent)?.is_allowed() {
-        return Err(permission_denied());
-    }
-    Ok(())
 }
 
 /// With access control, a check that is not there is found out before what becomes of it.
@@ -291,7 +299,7 @@ fn may_touch_check(agent: &Agent, request: &Request) -> Result<(), Refusal> {
     let id = &request.tail;
     let known = agent.hub.with(|state| {
         let mut checks = state.own_checks();
-        checks.find(|check| check.check_id == *id).cloned()
+        checks.find(|check| check.check_id == *id)
     });
     match known {
         None => Err(Error::rejected(format!("Unknown check {id:?}")).into()),
@@ -314,7 +322,7 @@ impl Definition {
         let Definition {
             mut check,
             ttl,
-            run_by_consul,
+            interval,
         } = self;
         if !matches!(
             check.status.as_str(),
@@ -322,40 +330,63 @@ impl Definition {
         ) {
             return Err(bad("Bad check status"));
         }
-        match u64::try_from(ttl) {
-            Ok(ttl) if ttl > 0 => {
+        let invalid = |why: &str| Err(bad(&format!("Invalid check: {why}")));
+        match (check.kind.as_str(), u64::try_from(ttl)) {
+            (_, Ok(1..)) if interval > 0 => invalid("Interval and TTL cannot both be specified"),
+            ("", Ok(ttl @ 1..)) => {
                 check.kind = "ttl".into();
                 Ok((check, Some(Duration::from_nanos(ttl))))
             }
-            _ if run_by_consul => Ok((check, None)),
-            _ => Err(bad("Invalid check: TTL must be > 0 for TTL checks")),
+            ("", _) => invalid("TTL must be > 0 for TTL checks"),
+            ("alias", Ok(1..)) => invalid("TTL must be not be set for Alias checks"),
+            ("alias", _) => Ok((check, None)),
+            _ if interval <= 0 => invalid("Interval must be > 0 for Script, HTTP, or TCP checks"),
+            _ => Ok((check, None)),
         }
     }
 }
 
-fn decode_check(json: &Json) -> Result<Definition, String> {
+fn may_run(check: &Check) -> Result<(), Refusal> {
+    if matches!(check.kind.as_str(), "script" | "docker") {
+        let why = "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true";
+        return Err(Error::rejected(why).into());
+    }
+    Ok(())
+}
+
+/// Reads a check; `ids` are the names that its id may have there.
+fn decode_check(json: &Json, ids: &[&str]) -> Result<Definition, String> {
     let mut definition = Definition::default();
     let check = &mut definition.check;
     // CheckID is the newer name and wins.
     let (mut id, mut old_id) = (String::new(), String::new());
+    let length = |value: &Json| match value {
+        Json::String(text) if text.is_empty() => Ok(0),
+        Json::String(text) => duration::parse(text),
+        Json::Number(number) => Ok(number.as_i64().unwrap_or(0)),
+        _ => Ok(0),
+    };
     for (name, value) in json.fields("value")? {
         match name.to_ascii_lowercase().as_str() {
+            unknown @ ("checkid" | "id") if !ids.contains(&unknown) => {
+                return Err(format!("json: unknown field {name:?}"));
+            }
             "checkid" => value.string(".CheckID", &mut id)?,
             "id" => value.string(".ID", &mut old_id)?,
             "name" => value.string(".Name", &mut check.name)?,
             "status" => value.string(".Status", &mut check.status)?,
             "notes" => value.string(".Notes", &mut check.notes)?,
             "serviceid" => value.string(".ServiceID", &mut check.service_id)?,
-            "ttl" => {
-                definition.ttl = match value {
-                    Json::String(text) if text.is_empty() => 0,
-                    Json::String(text) => duration::parse(text)?,
-                    Json::Number(number) => number.as_i64().unwrap_or(0),
-                    _ => 0,
+            "ttl" => definition.ttl = length(value)?,
+            "interval" => definition.interval = length(value)?,
+            known if RUN_BY_CONSUL.iter().any(|(field, _)| *field == known) => {
+                let set = !matches!(value, Json::Null) && *value != Json::String(String::new());
+                let kind = RUN_BY_CONSUL
+                    .iter()
+                    .find(|(field, _)| *field == known && set);
+                if let Some((_, kind)) = kind {
+                    check.kind = (*kind).to_owned();
                 }
-            }
-            known if RUN_BY_CONSUL.contains(&known) => {
-                definition.run_by_consul |= !matches!(value, Json::Null);
             }
             known if UNUSED.contains(&known) => {}
             _ => return Err(format!("json: unknown field {name:?}")),
@@ -379,10 +410,11 @@ fn decode_service(json: &Json) -> Result<(Service, Vec<Definition>), String> {
                 value.boolean(".EnableTagOverride", &mut service.enable_tag_override)?;
             }
             "check" if *value == Json::Null => {}
-            "check" => definitions.push(decode_check(value)?),
+            "check" if value.fields("value")?.is_empty() => {}
+            "check" => definitions.push(decode_check(value, &["id", "checkid"])?),
             "checks" => {
                 for item in value.items("value")?.unwrap_or_default() {
-                    definitions.push(decode_check(item)?);
+                    definitions.push(decode_check(item, &["id", "checkid"])?);
                 }
             }
             "weights" | "taggedaddresses" | "kind" | "proxy" | "connect" | "token"

@@ -126,6 +126,9 @@ pub(super) struct Catalog {
 struct TtlCheck {
     ttl: Duration,
     expires: Duration,
+    /// The agent's own latest: an output alone, with the status as it was, does not reach the catalog. (In Consul it does,
+    /// after five minutes.)
+    output: String,
 }
 
 impl Node {
@@ -332,13 +335,20 @@ impl State {
             return;
         };
         let mut gone = Vec::new();
+        // Ids count in any case.
+        let service = service.to_lowercase();
         if !service.is_empty() {
-            if entry.services.remove(service).is_some() {
+            let removed = entry
+                .services
+                .extract_if(.., |id, _| id.to_lowercase() == service)
+                .count();
+            if removed > 0 {
                 self.catalog.services_index = index;
                 // Moves with a service, even one without checks.
                 self.catalog.checks_index = index;
             }
-            let of_service = |_: &String, check: &mut Check| check.service_id == service;
+            let of_service =
+                |_: &String, check: &mut Check| check.service_id.to_lowercase() == service;
             gone.extend(entry.checks.extract_if(.., of_service));
         } else if !check.is_empty() {
             let removed = entry.checks.remove_entry(&check.to_lowercase());
@@ -396,29 +406,34 @@ impl State {
             });
         }
         let id = check.check_id.clone();
-        if let Some(known) = self.own_checks().find(|known| known.check_id == id) {
-            check.status.clone_from(&known.status);
-            check.output.clone_from(&known.output);
+        let known = self.own_checks().find(|known| known.check_id == id);
+        if let Some(known) = known {
+            check.status = known.status;
+            check.output = known.output;
         }
+        let output = check.output.clone();
         let index = self.next_index();
         self.put_check(index, &self.node.clone(), check);
         self.stop_ttl(&id);
         if let Some(ttl) = ttl {
-            self.start_ttl(id, ttl);
+            self.start_ttl(id, ttl, output);
         }
         Ok(())
     }
 
-    fn start_ttl(&mut self, id: String, ttl: Duration) {
+    fn start_ttl(&mut self, id: String, ttl: Duration, output: String) {
         let expires = self.now + ttl;
         self.schedule(expires, Deadline::Check(id.clone()));
-        self.catalog
-            .ttl_checks
-            .insert(id, TtlCheck { ttl, expires });
+        let check = TtlCheck {
+            ttl,
+            expires,
+            output,
+        };
+        self.catalog.ttl_checks.insert(id, check);
     }
 
     fn stop_ttl(&mut self, id: &str) -> Option<Duration> {
-        let TtlCheck { ttl, expires } = self.catalog.ttl_checks.remove(id)?;
+        let TtlCheck { ttl, expires, .. } = self.catalog.ttl_checks.remove(id)?;
         self.cancel(expires, Deadline::Check(id.into()));
         Some(ttl)
     }
@@ -435,37 +450,37 @@ impl State {
                 "CheckID {id:?} does not have associated TTL"
             )));
         };
-        self.start_ttl(id.into(), ttl);
+        self.start_ttl(id.into(), ttl, output.into());
         self.set_own_status(id, status, output.into());
         Ok(())
     }
 
     pub(super) fn expire_check(&mut self, id: &str) {
-        self.catalog
-            .ttl_checks
-            .entry(id.into())
-            .and_modify(|check| {
-                // The check may come back to life; until then nothing is due.
-                check.expires = Duration::ZERO;
-            });
-        let own = self.catalog.node(&self.node);
-        let output = match own.and_then(|node| node.check(id)) {
-            Some(check) if !check.output.is_empty() => format!(
+        let Some(check) = self.catalog.ttl_checks.get_mut(id) else {
+            return;
+        };
+        // The check may come back to life; until then nothing is due.
+        check.expires = Duration::ZERO;
+        check.output = if check.output.is_empty() {
+            "TTL expired".into()
+        } else {
+            format!(
                 "TTL expired (last output before timeout follows): {}",
                 check.output
-            ),
-            _ => "TTL expired".into(),
+            )
         };
+        let output = check.output.clone();
         self.set_own_status(id, "critical", output);
     }
 
+    /// Writes to the catalog if the status is another: a heartbeat takes no index and wakes nobody.
     fn set_own_status(&mut self, id: &str, status: &str, output: String) {
-        let index = self.next_index();
         let node = self.node.clone();
         let check = self.catalog.node(&node).and_then(|node| node.check(id));
-        if let Some(mut check) = check.cloned() {
+        if let Some(mut check) = check.filter(|check| check.status != status).cloned() {
             check.status = status.into();
             check.output = output;
+            let index = self.next_index();
             self.put_check(index, &node, check);
         }
     }
@@ -476,11 +491,21 @@ impl State {
         own.into_iter().flat_map(|node| node.services.values())
     }
 
-    /// The checks of the own node that a client registered.
-    pub(super) fn own_checks(&self) -> impl Iterator<Item = &Check> {
+    /// The checks of the own node that a client registered, as the agent knows them: with their latest output, and without
+    /// indexes, which are the catalog's.
+    pub(super) fn own_checks(&self) -> impl Iterator<Item = Check> {
         let own = self.catalog.node(&self.node);
         own.into_iter()
             .flat_map(|node| node.checks.values())
             .filter(|check| check.check_id != SERF_HEALTH)
+            .map(|check| {
+                let ttl = self.catalog.ttl_checks.get(&check.check_id);
+                Check {
+                    output: ttl.map_or(&check.output, |ttl| &ttl.output).clone(),
+                    create_index: 0,
+                    modify_index: 0,
+                    ..check.clone()
+                }
+            })
     }
 }

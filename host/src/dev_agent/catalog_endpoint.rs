@@ -112,6 +112,17 @@ async fn read(
 ) -> Result<Reply, Refusal> {
     // Bad parameters are not a failed read: they get no index.
     request.blocking()?;
+    // Not ignored: everything would pass for what was asked for.
+    for selection in ["filter", "node-meta"] {
+        if request
+            .params
+            .get(selection)
+            .is_some_and(|asked| !asked.is_empty())
+        {
+            let text = format!("the development agent does not know ?{selection}");
+            return Err(Reply::text(StatusCode::BAD_REQUEST, &text).into());
+        }
+    }
     let read = agent.read(request, query, rows).await;
     let (index, rows) = read.map_err(Reply::failed_read)?;
     let reply = Reply::json(&rows).with_index(index);

@@ -275,7 +275,12 @@ impl Request {
             blocking.wait = std::time::Duration::from_nanos(wait.try_into().unwrap_or(0));
         }
         if let Some(index) = self.params.get("index").filter(|index| !index.is_empty()) {
-            blocking.index = index.parse().map_err(|_| bad("Invalid index"))?;
+            // Rust would take a plus sign.
+            let number = index
+                .starts_with(|c: char| c.is_ascii_digit())
+                .then_some(index);
+            let number = number.and_then(|index| index.parse().ok());
+            blocking.index = number.ok_or_else(|| bad("Invalid index"))?;
         }
         Ok(blocking)
     }
