@@ -7,7 +7,7 @@
 //!
 //! Under docs.rs and clippy nothing runs a component, and empty stubs stand in for them.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use guest::{Artifact, COMMAND, PLUGIN};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,12 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
     let file = format!("{}.wasm", artifact.name);
     if let Some(path) = env::var_os("CONSUL_SESSION_COMPONENT") {
         let path = PathBuf::from(path);
+        // A build script runs in another folder than cargo.
+        ensure!(
+            path.is_absolute(),
+            "CONSUL_SESSION_COMPONENT must be an absolute path, not {}",
+            path.display()
+        );
         println!("cargo:rerun-if-changed={}", path.display());
         if path.is_dir() {
             return read(&path.join(file));

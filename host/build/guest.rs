@@ -9,8 +9,8 @@ use std::process::Command;
 const GUEST: &str = "consul-session-guest";
 /// What the component says it is.
 const DESCRIPTION: &str = "Sessions of HashiCorp Consul over wasi:http";
-/// Where it says it comes from.
-const SOURCE: &str = concat!("crate consul-session-guest ", env!("CARGO_PKG_VERSION"));
+/// Where it says it comes from: a package URL, as tools that read components take nothing but URLs.
+const SOURCE: &str = concat!("pkg:cargo/consul-session-guest@", env!("CARGO_PKG_VERSION"));
 
 /// A component, and what it is built with.
 pub(crate) struct Artifact {

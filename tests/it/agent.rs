@@ -164,4 +164,12 @@ fn the_demo_needs_nothing() {
     ] {
         assert!(run.stdout.contains(part), "no `{part}` in {}", run.stdout);
     }
+    // The recording in the README is of this demo.
+    let readme = include_str!("../../README.md");
+    for line in run.stdout.lines() {
+        let headline = line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        if (headline || line.starts_with("   call")) && !line.contains("on average") {
+            assert!(readme.contains(line), "not in the README: {line}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! so does this test.
 
 use consul_session_tests::program::Program;
+use std::collections::BTreeMap;
 use std::fs;
 use tempfile::TempDir;
 use wasmparser::{Encoding, Parser, Payload, Validator};
@@ -22,6 +23,36 @@ fn artifact(name: &str) -> Vec<u8> {
         (0, "", "")
     );
     fs::read(file).unwrap()
+}
+
+/// What registries and audits read, without running anything.
+#[test]
+fn it_says_what_it_is() {
+    for name in ["plugin", "command"] {
+        let component = artifact(name);
+        let mut said = BTreeMap::new();
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(&component) {
+            match payload.unwrap() {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::CustomSection(section) if depth == 0 => {
+                    let text = String::from_utf8_lossy(section.data()).into_owned();
+                    said.insert(section.name().to_owned(), text);
+                }
+                _ => {}
+            }
+        }
+        assert!(said["component-name"].contains("consul-session"));
+        assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(said["licenses"], env!("CARGO_PKG_LICENSE"));
+        // Tools refuse all metadata of a component whose source is no URL.
+        assert!(
+            said["source"].starts_with("pkg:cargo/"),
+            "{}",
+            said["source"]
+        );
+    }
 }
 
 /// What a component takes from its host and what it gives, by name.

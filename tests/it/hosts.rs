@@ -138,7 +138,8 @@ fn ansible() {
 /// The command by `jco run`, which passes its own environment on and exits with 1 for any failure.
 #[test]
 fn jco_runs_the_command() {
-    let (Some(installed), Some(agent)) = (installed(), consul::plain()) else {
+    // An agent of its own: all sessions are listed.
+    let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {
         return;
     };
     let command = installed.folder.join("command.wasm");
@@ -160,6 +161,10 @@ fn jco_runs_the_command() {
         all.extend(arguments);
         Program::new(all).env("CONSUL_HTTP_ADDR", &agent.http).run()
     };
+    let hanging = Server::raw(|_stream, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    });
     let made = jco(&["present", "name=jco ü", "ttl=30m", "node_checks=[]"]);
     assert_eq!(
         (made.code, &made.json()["changed"]),
@@ -172,6 +177,8 @@ fn jco_runs_the_command() {
         &["present", "name=jco ü", "ttl=1h"],
         &["renew", "name=jco ü"],
         &["node", "node=nobody"],
+        &["node", &format!("node={}", consul::NODE)],
+        &["list"],
         &["absent", "name=nobody"],
         &["list", "nmae=x"],
         &["list", "url=http://127.0.0.1:1"],
@@ -180,6 +187,17 @@ fn jco_runs_the_command() {
         assert_eq!(jco.stdout, native.stdout, "{arguments:?} {}", jco.stderr);
         assert_eq!(jco.code, native.code, "{arguments:?}");
     }
+    let late = jco(&["list", "timeout=1s", &format!("url={}", hanging.url())]);
+    assert_eq!(late.json()["error"]["kind"], "timeout", "{late:?}");
+    let shown = Command::new(installed.folder.join("jco/node_modules/.bin/jco"))
+        .args(["metadata-show", command.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(
+        shown.status.success() && said(&shown).contains("consul-session"),
+        "{}",
+        said(&shown)
+    );
     let gone = jco(&["absent", "name=jco ü"]);
     assert_eq!(
         gone.json()["session_ids"].as_array().unwrap().len(),
