@@ -43,10 +43,16 @@
 //! | `runtime/mod.rs` | the sandbox: engine and component |
 //! | `runtime/store.rs` | a fresh store per call, and its limits |
 //! | `runtime/hooks.rs` | where the component's requests come out |
+//! | `runtime/journal.rs` | what the host saw of a call |
+//! | `runtime/ticker.rs` | the clock by which running components are looked at |
+//! | `engine.rs`, `bindings.rs` | how components are compiled, and the contract in Rust |
 //! | `network/mod.rs` | every request of a component: policy, token, waits |
 //! | `policy.rs` | **what may be reached: where a request is refused** |
 //! | `network/connector.rs` | **where a connection is made or refused** |
+//! | `network/body.rs` | an answer's body, bounded in size and time |
+//! | `network/fault.rs` | why a request failed, for the component and for people |
 //! | `trust.rs` | TLS: whom a tenant trusts |
+//! | `token.rs`, `files.rs` | a token that does not show itself; files that are read with a bound |
 //! | `error.rs` | how a call fails |
 //! | `dev_agent/` | the embedded development agent, an imitation of Consul |
 //! | `cli/` | the program |

@@ -135,6 +135,37 @@ fn ansible() {
     same_as_natively("ansible");
 }
 
+/// The typed functions, which the program has no words for: two hosts that nobody here wrote agree on every one.
+#[test]
+fn typed_functions_in_python_and_javascript() {
+    let Some(installed) = installed() else { return };
+    let Some(python) = operations("python", &installed.plugin, installed) else {
+        return;
+    };
+    let javascript = operations("javascript", &installed.plugin, installed).unwrap();
+    let mut compared = 0;
+    for (name, result) in python.iter().filter(|(name, _)| name.starts_with("typed")) {
+        assert_eq!(javascript.get(name), Some(result), "{name}");
+        compared += 1;
+    }
+    assert!(compared >= 20, "{compared} typed operations only");
+}
+
+/// The examples as they stand, and what becomes of a caller's mistakes.
+#[test]
+fn the_examples() {
+    let (Some(installed), Some(agent)) = (installed(), consul::plain()) else {
+        return;
+    };
+    let output = Command::new("bash")
+        .arg(here().join("examples.sh"))
+        .args([&installed.folder, &installed.plugin])
+        .env("CONSUL_HTTP_ADDR", &agent.http)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
 /// The command by `jco run`, which passes its own environment on and exits with 1 for any failure.
 #[test]
 fn jco_runs_the_command() {
