@@ -69,6 +69,13 @@ impl Error {
         guest::Error::from(self).to_json()
     }
 
+    /// The same without a secret in its message.
+    #[cfg(feature = "cli")]
+    pub(crate) fn without(mut self, secret: &str) -> Error {
+        self.0.message = self.0.message.replace(secret, "<token>");
+        self
+    }
+
     /// Adds what the host knows and the component cannot.
     pub(crate) fn explain(mut self, detail: &str) -> Error {
         self.0.message = explained(&self.0.message, detail);

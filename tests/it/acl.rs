@@ -211,6 +211,8 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
         .says(&["/nowhere/token"]);
 
     // A token that cannot be a header is refused without being repeated.
+    let misplaced = json!({"state": "list", "token": management, "timeout": management});
+    apply(&acl.agent.http, misplaced).never_says(management);
     for broken in [
         format!("{management}\n"),
         format!("{management}\r\nX: y"),

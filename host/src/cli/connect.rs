@@ -1,6 +1,7 @@
 //! From arguments and `CONSUL_*` variables to a client. Arguments win.
 
 use super::args::ConnectionArgs;
+use crate::client::MIN_SECRET;
 use crate::{Client, Error, ErrorKind, Runtime, Token, Trust};
 use anyhow::Result;
 use consul_session_guest::connection::{Environment, Settings};
@@ -30,7 +31,16 @@ pub(super) fn client(
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     let filled = fill_in(arguments, parameters)?;
-    resolve(arguments, parameters, runtime).map_err(|error| in_words_of_options(error, &filled))
+    // Somebody may have given it a second time, in the wrong place.
+    let token = parameters.get("token").and_then(Value::as_str);
+    let token = token.map(str::to_owned);
+    resolve(arguments, parameters, runtime).map_err(|error| {
+        let error = in_words_of_options(error, &filled);
+        match token.filter(|token| token.len() >= MIN_SECRET) {
+            Some(token) => error.without(&token),
+            None => error,
+        }
+    })
 }
 
 fn resolve(

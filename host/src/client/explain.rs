@@ -8,7 +8,7 @@ use consul_session_guest::connection::Source;
 use serde_json::Value;
 
 /// Shorter tokens are no secret, and taking them out would garble every text.
-const MIN_SECRET: usize = 4;
+pub(crate) const MIN_SECRET: usize = 4;
 /// Where the component cuts a text.
 const CUT: char = '…';
 

@@ -6,6 +6,8 @@ mod explain;
 mod grant;
 
 pub use builder::ClientBuilder;
+#[cfg(feature = "cli")]
+pub(crate) use explain::MIN_SECRET;
 
 use crate::bindings::sessions::{Ensured, OnDifference};
 use crate::bindings::types::{Agent, Listing, NewSession, Session};
