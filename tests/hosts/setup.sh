@@ -20,8 +20,8 @@ flock 9
 
 rm -rf "$target/venv" "$target/javascript" "$target/jco"
 python3 -m venv "$target/venv"
-"$target/venv/bin/pip" install --quiet --require-hashes --requirement "$examples/python/requirements.txt"
-"$target/venv/bin/pip" install --quiet --requirement "$here/ansible/requirements.txt"
+"$target/venv/bin/pip" install --quiet --require-hashes --requirement "$examples/python/requirements.txt" \
+    --requirement "$here/ansible/requirements.txt"
 
 # Copied, as Node looks for packages above the real place of a module. Not `npm ci`: npm 11 takes a lock file without
 # addresses of packages for other platforms to be out of step.

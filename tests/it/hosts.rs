@@ -154,7 +154,8 @@ fn typed_functions_in_python_and_javascript() {
 /// The examples as they stand, and what becomes of a caller's mistakes.
 #[test]
 fn the_examples() {
-    let (Some(installed), Some(agent)) = (installed(), consul::plain()) else {
+    // An agent of its own: the examples' names are fixed.
+    let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {
         return;
     };
     let output = Command::new("bash")

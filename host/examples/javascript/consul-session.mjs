@@ -3,16 +3,17 @@
 // Node cannot restrict where a component connects to: let only those choose an address who may reach it from here.
 
 import { once } from "node:events";
-import { Worker, parentPort, workerData } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 
-const THREAD = import.meta.url;
 const RETRYABLE = ["unavailable", "timeout", "transport"];
+const READS = ["info", "node", "list"]; // functions and states
 
-/** What went wrong, in `kind`. With `maybeApplied` a write may have gone out, so look before repeating it. */
+/** What went wrong, in `kind`, with the `parameter` or with `method`, `path`, `status` and `text`. With `maybeApplied` a
+ * write may have gone out, so look before repeating it. A mistake of the caller is none of these, but mostly a TypeError. */
 export class Failed extends Error {
-  constructor(message, { kind, status, maybeApplied = false, retryable = RETRYABLE.includes(kind) }, cause) {
+  constructor(message, error, cause) {
     super(message, { cause }); // as the component said it
-    Object.assign(this, { kind, status, maybeApplied, retryable });
+    Object.assign(this, { maybeApplied: false, retryable: RETRYABLE.includes(error.kind), ...error });
   }
 }
 
@@ -29,51 +30,50 @@ export class ConsulSession {
 
   /** Parameters and results as in the automation module. */
   async action(params) {
-    const { value, error } = await this.#call("action", "run", JSON.stringify(params));
+    const reads = READS.includes(params.state) || params.check_mode === true;
+    const { value, error } = await this.#call(reads, "action", "run", JSON.stringify(params));
     if (!error) return JSON.parse(value);
     const said = JSON.parse(error);
-    throw new Failed(said.msg, { ...said.error, maybeApplied: said.error.maybe_applied }, said);
+    const { maybe_applied: maybeApplied, ...rest } = said.error;
+    throw new Failed(said.msg, { ...rest, maybeApplied }, said);
   }
 
-  /** A function of `sessions`. Durations are nanoseconds and bigint; what is left out is none, and so is a misspelt key. */
+  /** A function of `sessions`. Durations are nanoseconds and bigint; what is left out is none. */
   async sessions(name, ...values) {
-    const { value, error } = await this.#call("sessions", name, ...values);
+    const { value, error } = await this.#call(READS.includes(name), "sessions", name, ...values);
     if (!error) return value;
-    throw new Failed(error.message, { ...error, kind: error.kind.tag, status: error.exchange?.status }, error);
+    const { kind, message, exchange, maybeApplied } = error;
+    throw new Failed(message, { ...exchange, kind: kind.tag, parameter: kind.val, maybeApplied }, error);
+  }
+
+  /** Ends the thread, after the calls under way. */
+  async close() {
+    await this.#last;
+    await this.#worker?.terminate();
+    this.#worker = undefined;
   }
 
   #call(...call) {
-    const answer = this.#last.then(() => this.#send(call));
+    const answer = this.#last.then(() => this.#send(...call));
     this.#last = answer.catch(() => {});
     return answer;
   }
 
-  async #send(call) {
-    const worker = (this.#worker ??= new Worker(new URL(import.meta.url), { workerData: THREAD }));
-    const signal = AbortSignal.timeout(this.#deadline);
-    worker.ref(); // While a call is under way, the process waits for it.
+  async #send(reads, ...call) {
+    const worker = (this.#worker ??= new Worker(new URL("./thread.mjs", import.meta.url)));
+    worker.unref(); // Only while a call is under way, the process waits for it.
     worker.postMessage(call);
-    try {
-      const [answer] = await once(worker, "message", { signal });
-      worker.unref();
-      return answer;
-    } catch (error) {
-      this.#worker = undefined; // After a trap an instance is in no known state.
-      await worker.terminate();
-      if (!signal.aborted) throw new Failed(`the call broke off: ${error}`, { kind: "other", maybeApplied: true }, error);
-      throw new Failed(`no result in ${this.#deadline} ms`, { kind: "timeout", maybeApplied: true });
-    }
+    worker.ref();
+    const signal = AbortSignal.timeout(this.#deadline);
+    const [answer] = await once(worker, "message", { signal }).catch((error) => {
+      const late = error.name === "AbortError" && `no result in ${this.#deadline} ms`;
+      return [{ late, stopped: late || `the thread ended: ${error}`, sent: true }];
+    });
+    worker.unref();
+    if (answer.mistake) throw answer.mistake;
+    if (!answer.stopped) return answer;
+    this.#worker = undefined; // An instance that was stopped is in no known state.
+    await worker.terminate();
+    throw new Failed(answer.stopped, { kind: answer.late ? "timeout" : "other", maybeApplied: answer.sent && !reads });
   }
-}
-
-if (workerData === THREAD) {
-  const plugin = await import("./plugin/plugin.js");
-  parentPort.on("message", ([door, name, ...values]) => {
-    try {
-      parentPort.postMessage({ value: plugin[door][name](...values) });
-    } catch (error) {
-      if (error instanceof Error) throw error; // a trap; the error of a result is thrown as it is
-      parentPort.postMessage({ error });
-    }
-  });
 }

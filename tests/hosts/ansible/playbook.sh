@@ -21,9 +21,14 @@ expect() {
     local words=$1 output
     shift
     output=$(play "$@") || true
-    grep --quiet --fixed-strings -- "$words" <<<"$output" && return
-    echo "$output" >&2
-    echo "playbook.sh: no \`$words\` in the output of ansible-playbook $*" >&2
+    grep --quiet --fixed-strings -- "$words" <<<"$output" || fail "no \`$words\`" "$output" "$@"
+    grep --quiet DEPRECAT <<<"$output" && fail 'something deprecated' "$output" "$@"
+    return 0
+}
+
+fail() {
+    echo "$2" >&2
+    echo "playbook.sh: $1 in the output of ansible-playbook ${*:3}" >&2
     exit 1
 }
 
@@ -39,4 +44,17 @@ expect 'changed=0    unreachable=0    failed=0' "$desired" -e state=absent
 expect 'failed=0' "$here/failures.yml"
 expect 'changed=2    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR" --check --diff
 expect 'ok=7    changed=3    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR"
+
+# The example by itself, as its first line says: not a word of warning.
+bare=(-i localhost, "$example/playbook.yml" -e component="$component" -e url="$CONSUL_HTTP_ADDR")
+output=$(env -u ANSIBLE_LIBRARY -u ANSIBLE_LOCALHOST_WARNING "$target/venv/bin/ansible-playbook" "${bare[@]}" 2>&1) ||
+    fail 'a failure' "$output" "${bare[@]}"
+grep --quiet WARNING <<<"$output" && fail 'a warning' "$output" "${bare[@]}"
+
+# What is wrong with the environment is said of the environment.
+environment=("$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR")
+CONSUL_HTTP_TOKEN_FILE=/dev/null expect 'CONSUL_HTTP_TOKEN_FILE: token file /dev/null: it is empty' "${environment[@]}"
+CONSUL_HTTP_TOKEN_FILE=/nowhere expect 'CONSUL_HTTP_TOKEN_FILE: token file /nowhere: No such file' "${environment[@]}"
+CONSUL_TLS_SERVER_NAME=consul expect 'CONSUL_TLS_SERVER_NAME cannot be honoured here' "${environment[@]}"
+CONSUL_HTTP_SSL=banana expect '`CONSUL_HTTP_SSL` must be true or false, not `banana`' "${environment[@]}"
 echo ok

@@ -37,8 +37,9 @@ const plain = (value) => (typeof value === "bigint" ? Number(value) : (value ?? 
 /** A failure as the component said it, and as the drivers of other hosts show it. */
 function failure(error) {
   if (!(error instanceof Failed)) throw error;
-  const { kind } = error.cause;
-  return kind ? { ...error.cause, kind: kind.tag } : error.cause;
+  const { kind, exchange, ...rest } = error.cause;
+  if (!kind) return error.cause;
+  return { ...exchange, ...rest, kind: kind.tag, ...(kind.val && { parameter: kind.val }) };
 }
 
 const consul = new ConsulSession();

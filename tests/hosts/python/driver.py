@@ -13,7 +13,7 @@ import sys
 
 HOSTS = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(HOSTS.parent.parent / "host" / "examples" / "python"))
-import plugin
+from consul_session import ConsulSession, Failed
 
 URL = os.environ["CONSUL_HTTP_ADDR"]
 words = {
@@ -50,7 +50,10 @@ def operations(host):
 
 def action(host, params):
     if host == "python":
-        return json.loads(plugin.call(sys.argv[2], 30, "action", "run", json.dumps(params))[1])
+        try:
+            return ConsulSession(sys.argv[2]).action(params)
+        except Failed as failure:
+            return {"failed": True, "msg": str(failure), "error": failure.error}
     command = [sys.argv[2], "apply"]
     return json.loads(subprocess.run(command, input=json.dumps(params), stdout=subprocess.PIPE, text=True, check=False).stdout)
 
@@ -69,7 +72,10 @@ def main():
             for _ in range(result):
                 action(host, {"url": URL, "name": name, "unique": False})
         else:
-            _, result = plugin.call(sys.argv[2], 30, "sessions", *operation["sessions"])
+            try:
+                result = ConsulSession(sys.argv[2]).sessions(*operation["sessions"])
+            except Failed as failure:
+                result = {"message": str(failure), **failure.error}
             words["$id"] = result if isinstance(result, str) else words["$id"]
         print(json.dumps({**operation, "result": result}), flush=True)
 

@@ -101,7 +101,7 @@ options:
   validate_certs:
     description:
       - V(true) is what happens anyway, against the certificates that wasmtime has built in. V(false) fails.
-      - Falls back to E(CONSUL_HTTP_SSL_VERIFY).
+      - Falls back to E(CONSUL_HTTP_SSL_VERIFY). E(CONSUL_TLS_SERVER_NAME) fails.
     type: bool
   ca_path:
     description: Fails. With this host a component cannot be given trust; the program C(consul-session) can be.
@@ -194,6 +194,7 @@ error:
 import json
 import os
 import threading
+import time
 import traceback
 
 from ansible.module_utils.basic import AnsibleFallbackNotFound, AnsibleModule, missing_required_lib
@@ -213,28 +214,49 @@ class Stopped(Exception):
     """The component ended without a result."""
 
 
+# What is wrong with the environment, as parameter and message: a fallback has no module to fail yet.
+wrong = []
+
+
 def environment(name):
     if not os.environ.get(name):
         raise AnsibleFallbackNotFound
     return os.environ[name]
 
 
+def unusable(parameter, message):
+    wrong.append((parameter, message))
+    raise AnsibleFallbackNotFound
+
+
 def token_by_environment():
     if not os.environ.get("CONSUL_HTTP_TOKEN_FILE"):
         return environment("CONSUL_HTTP_TOKEN")
+    file = f"CONSUL_HTTP_TOKEN_FILE: token file {os.environ['CONSUL_HTTP_TOKEN_FILE']}"
     try:
-        with open(os.environ["CONSUL_HTTP_TOKEN_FILE"]) as file:
-            return file.read().strip()
+        with open(os.environ["CONSUL_HTTP_TOKEN_FILE"], encoding="utf-8") as opened:
+            token = opened.read().strip()
     except OSError as error:
-        return f"CONSUL_HTTP_TOKEN_FILE cannot be read: {error.strerror}"  # no token, and refused as none
+        unusable("token", f"{file}: {error.strerror}")
+    except ValueError:
+        unusable("token", f"{file}: it is not text")
+    # An empty token would be an anonymous request.
+    return token or unusable("token", f"{file}: it is empty")
+
+
+def truth_by_environment(name):
+    said = environment(name).strip()
+    if said.lower() in ("1", "1.0", "t", "true", "y", "yes", "on"):
+        return True
+    if said.lower() in ("0", "0.0", "f", "false", "n", "no", "off"):
+        return False
+    return unusable(name, f"`{name}` must be true or false, not `{said}`")
 
 
 def https_by_environment(name):
-    said = environment(name).lower()
-    if said in ("0", "f", "false", "n", "no", "off"):
-        raise AnsibleFallbackNotFound
-    # Anything else is no scheme, and the component says so.
-    return "https" if said in ("1", "t", "true", "y", "yes", "on") else said
+    if truth_by_environment(name):
+        return "https"
+    raise AnsibleFallbackNotFound
 
 
 def run(component, params):
@@ -255,10 +277,12 @@ def run(component, params):
     instance = linker.instantiate(store, Component.from_file(engine, component))
     door = instance.get_export_index(store, "consul:session/action@0.1.0")
     function = instance.get_func(store, instance.get_export_index(store, "run", door))
+    started = time.monotonic()
     try:
         result = function(store, json.dumps(params))
     except WasmtimeError as trap:
-        raise Stopped(f"no result in {DEADLINE} s" if "wasm trap: interrupt" in str(trap) else str(trap)) from trap
+        late = f"no result in {time.monotonic() - started:.0f} s"
+        raise Stopped(late if "wasm trap: interrupt" in str(trap) else str(trap)) from trap
     return result.tag == "err", json.loads(result.payload)
 
 
@@ -277,7 +301,7 @@ def main():
         "token": (token_by_environment,),
         "namespace": (environment, ["CONSUL_NAMESPACE"]),
         "partition": (environment, ["CONSUL_PARTITION"]),
-        "validate_certs": (environment, ["CONSUL_HTTP_SSL_VERIFY"]),
+        "validate_certs": (truth_by_environment, ["CONSUL_HTTP_SSL_VERIFY"]),
         "ca_path": (environment, ["CONSUL_CACERT"]),
         "client_cert": (environment, ["CONSUL_CLIENT_CERT"]),
         "client_key": (environment, ["CONSUL_CLIENT_KEY"]),
@@ -305,6 +329,12 @@ def main():
     )
     if WASMTIME_MISSING:
         module.fail_json(msg=missing_required_lib("wasmtime"), exception=WASMTIME_MISSING)
+    refused = {"retryable": False, "maybe_applied": False}
+    for parameter, message in wrong:
+        module.fail_json(msg=message, error=dict(refused, kind="invalid", parameter=parameter))
+    if os.environ.get("CONSUL_TLS_SERVER_NAME"):
+        message = "CONSUL_TLS_SERVER_NAME cannot be honoured here: this host gives a component no say about TLS. Unset it."
+        module.fail_json(msg=message, error=dict(refused, kind="unsupported"))
     # What is left out has to stay out: to the component an unset key is not an empty one.
     params = {name: value for name, value in module.params.items() if value is not None}
     component = params.pop("component")
@@ -315,11 +345,13 @@ def main():
         failed, result = run(component, dict(params, check_mode=module.check_mode, diff=module._diff))
     except Stopped as stopped:
         writes = state in ("present", "absent", "renew") and not module.check_mode
-        error = {"kind": "timeout", "retryable": True} if "no result" in str(stopped) else {"kind": "other", "retryable": False}
-        module.fail_json(msg=f"the component was stopped: {stopped}", error=dict(error, maybe_applied=writes))
+        late = "no result" in str(stopped)
+        error = {"kind": "timeout" if late else "other", "retryable": late, "maybe_applied": writes}
+        module.fail_json(msg=f"the component was stopped: {stopped}", error=error)
     except (OSError, WasmtimeError) as error:
-        unloaded = {"kind": "other", "retryable": False, "maybe_applied": False}
-        module.fail_json(msg=f"cannot run the component {component}: {error}", error=unloaded)
+        module.fail_json(msg=f"cannot run the component {component}: {error}", error=dict(refused, kind="other"))
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     if failed and module.check_mode and state == "renew" and result["error"]["kind"] == "not-found":
         predict(module, state, result["msg"])
     if failed:

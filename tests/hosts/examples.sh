@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Runs the Python and the JavaScript example as they are, and what a caller can do wrong with them.
+#
+# usage: examples.sh TARGET_FOLDER PLUGIN, after setup.sh, with CONSUL_HTTP_ADDR set
+set -euo pipefail
+
+target=$(cd "$1" && pwd)
+plugin=$(realpath "$2")
+here=$(cd "$(dirname "$0")" && pwd)
+examples=$here/../../host/examples
+uuid='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
+
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$examples/python
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# expect STATUS PROGRAM…: it ends with this status, and what it prints has the lines of standard input, regular expressions.
+expect() {
+    local wanted=$1 status=0 line
+    shift
+    "$@" >"$work/output" 2>&1 || status=$?
+    ((status == wanted)) || fail "status $status, not $wanted" "$@"
+    while read -r line; do
+        grep --quiet --extended-regexp -- "^$line\$" "$work/output" || fail "no line $line" "$@"
+    done
+}
+
+fail() {
+    cat "$work/output" >&2
+    echo "examples.sh: $1 from ${*:2}" >&2
+    exit 1
+}
+
+expect 0 "$target/venv/bin/python" "$examples/python/consul_session.py" "$plugin" <<END
+changed $uuid
+unchanged $uuid
+\{'id': '$uuid', 'name': 'typed', .*'lock_delay': 5000000000, .*
+removed \['$uuid'\]
+not-found, status None, retryable False: cannot renew the session \`job\`: .*
+END
+expect 0 "$target/venv/bin/python" "$here/python/mistakes.py" "$plugin" </dev/null
+
+cp "$examples"/javascript/*.mjs "$here/javascript/mistakes.mjs" "$work"
+ln -s "$target/javascript/node_modules" "$work"
+cd "$work"
+cat >untranspiled.mjs <<'END'
+import { ConsulSession } from "./consul-session.mjs";
+await new ConsulSession().action({ name: "x" }).catch((error) => console.log(`${error.message} ${error.maybeApplied}`));
+END
+expect 0 node untranspiled.mjs <<'END'
+cannot load the component; .*npm run transpile.* false
+END
+expect 2 node transpile.mjs <<'END'
+usage: npm run transpile -- plugin.wasm .*
+END
+expect 0 node transpile.mjs "$plugin" </dev/null
+expect 0 node workflow.mjs <<END
+nightly on .*, created at index [0-9]+
+[0-9]+ sessions
+nightly is taken: $uuid
+first run: changed true, $uuid
+second run: changed false, $uuid
+not-found, no retry: cannot renew the session \`workflow\`: .*
+END
+grep --quiet never "$work/output" && fail 'two workers of one job' workflow.mjs
+expect 0 node mistakes.mjs </dev/null
+echo ok

@@ -1,0 +1,64 @@
+// What a caller of the JavaScript example can do wrong, what may be said of a call that was cut off, and what a worker is
+// told whose session is gone. Runs beside the example, with CONSUL_HTTP_ADDR set.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { ConsulSession, Failed } from "./consul-session.mjs";
+import { withSession } from "./workflow.mjs";
+
+const agent = { address: process.env.CONSUL_HTTP_ADDR };
+const consul = new ConsulSession();
+
+for (const [name, words, ...values] of [
+  ["TypeError", "checks takes an array", "create", agent, { checks: "" }],
+  ["TypeError", "nodeChecks takes an array", "create", agent, { nodeChecks: "serfHealth" }],
+  ["RangeError", "ttl is no unsigned number", "create", agent, { ttl: 2n ** 64n + 10n ** 10n }],
+  ["RangeError", "timeout is no unsigned number", "list", { ...agent, timeout: -1n }],
+  ["TypeError", "the session has no lock_delay", "create", agent, { lock_delay: 1n }],
+  ["TypeError", "no function nope", "nope", agent],
+  ["TypeError", "the agent is to be an object", "list"],
+  ["TypeError", "the agent is to be an object", "list", null],
+  ["TypeError", '"nope" is not one of the cases', "ensure", agent, { name: "x" }, "nope"],
+  ["DataCloneError", "", "create", agent, { name() {} }],
+]) {
+  const error = await consul.sessions(...values).then(JSON.stringify, (error) => error);
+  assert(error.name === name && error.message.includes(words), `${values[0]}: no ${name} with "${words}": ${error}`);
+}
+
+const failed = (wanted) => (error) => {
+  assert(error instanceof Failed, error);
+  assert.deepEqual({ ...error, ...wanted }, { ...error }, error.message);
+  return true;
+};
+const invalid = failed({ kind: "invalid", parameter: "ttl", maybeApplied: false });
+await assert.rejects(consul.sessions("create", agent, { ttl: 5n }), invalid);
+await assert.rejects(consul.action({ name: "x", ttl: 5 }), invalid);
+
+const silent = createServer(() => {}).listen(0, "127.0.0.1");
+await new Promise((listening) => silent.once("listening", listening));
+silent.unref();
+const url = `http://127.0.0.1:${silent.address().port}`;
+const hasty = new ConsulSession(500);
+for (const [maybeApplied, call] of [
+  [false, () => hasty.sessions("list", { address: url })],
+  [true, () => hasty.sessions("create", { address: url }, {})],
+  [false, () => hasty.action({ url, state: "info", name: "x" })],
+  [false, () => hasty.action({ url, name: "x", check_mode: true })],
+  [true, () => hasty.action({ url, name: "x" })],
+]) {
+  await assert.rejects(call(), failed({ kind: "timeout", retryable: true, maybeApplied }));
+}
+
+// The claim: of several that ask at once one works, and it is told when its session has gone.
+const wanted = { name: `claim-${process.pid}`, ttl: 10n ** 10n };
+let [worked, taken] = [0, 0];
+const work = async (session, signal) => {
+  worked++;
+  while (taken < 4) await new Promise((passed) => setTimeout(passed, 10));
+  await consul.sessions("destroy", agent, session.id);
+  await new Promise((aborted) => signal.addEventListener("abort", aborted));
+  failed({ kind: "not-found" })(signal.reason);
+};
+const refused = (error) => failed({ kind: "conflict", maybeApplied: false })(error) && taken++;
+await Promise.all(Array.from({ length: 5 }, () => withSession(agent, wanted, work).catch(refused)));
+assert.deepEqual([worked, taken], [1, 4]);
