@@ -158,8 +158,8 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
     )
 }
 
-/// How often a caller that is to replace what differs does so, if another is always faster.
-const MAX_ROUNDS: usize = 10;
+/// How often a caller that is to leave one session looks whether it is there. The time it has ends it earlier, as a rule.
+const MAX_ROUNDS: usize = 20;
 
 /// Makes sure that one session of the name exists.
 pub fn ensure<T: Transport>(
@@ -169,102 +169,113 @@ pub fn ensure<T: Transport>(
     on_difference: OnDifference,
     mut planned: Plan,
 ) -> Result<Ensured, Fault> {
-    for _ in 1..MAX_ROUNDS {
-        match carry_out(consul, name, wanted, planned) {
-            // Another caller replaced it too, by one that differs: this one comes after it.
-            Err(fault)
-                if fault.kind == ErrorKind::Conflict && on_difference == OnDifference::Recreate =>
-            {
-                planned = plan(consul, name, wanted, on_difference)?;
+    let mut replaced = Vec::new();
+    let mut own = None;
+    for _ in 0..MAX_ROUNDS {
+        match planned {
+            Plan::Keep {
+                session,
+                surplus,
+                warnings,
+            } if surplus.is_empty() => {
+                return Ok(Ensured {
+                    created: own.as_ref() == Some(&session.session.id),
+                    session: *session,
+                    replaced,
+                    warnings,
+                });
             }
-            done => return done,
-        }
-    }
-    carry_out(consul, name, wanted, planned)
-}
-
-fn carry_out<T: Transport>(
-    consul: &Consul<'_, T>,
-    name: &str,
-    wanted: &NewSession,
-    plan: Plan,
-) -> Result<Ensured, Fault> {
-    match plan {
-        Plan::Keep {
-            session,
-            surplus,
-            warnings,
-        } => Ok(Ensured {
-            session: *session,
-            created: false,
-            replaced: destroy_all(consul, &surplus)?,
-            warnings,
-        }),
-        Plan::Create { replacing } => {
-            // The new one first: if Consul refuses it, the old one still stands.
-            let id = consul.create(wanted)?;
-            let but = |what: &str, fault: Fault| {
-                let mut fault = fault.context(&format!("the session {id} was created, but {what}"));
-                fault.maybe_applied = true;
-                fault
-            };
-            let mut ensured = converge(consul, name, wanted, &id, &replacing).map_err(|fault| {
-                match fault.kind {
-                    // A rival that differs: ours is gone again, and the conflict says it all.
-                    ErrorKind::Conflict => fault,
-                    _ => but("what followed failed", fault),
+            Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus)?),
+            Plan::Create { replacing } => {
+                // The new one first: if Consul refuses it, the old one still stands.
+                let id = consul.create(wanted)?;
+                let but = |what: &str, fault: Fault| {
+                    let mut fault =
+                        fault.context(&format!("the session {id} was created, but {what}"));
+                    fault.maybe_applied = true;
+                    fault
+                };
+                let first = converge(consul, name, wanted, &id, &replacing)
+                    .map_err(|fault| but("what followed failed", fault))?;
+                match first {
+                    Some(session) if session.session.id == id && replacing.is_empty() => {
+                        return Ok(Ensured {
+                            session,
+                            created: true,
+                            replaced,
+                            warnings: Vec::new(),
+                        });
+                    }
+                    Some(session) if session.session.id == id => {
+                        let removed = destroy_all(consul, &replacing)
+                            .map_err(|fault| but("what it replaces was not all removed", fault))?;
+                        replaced.extend(removed);
+                        own = Some(id);
+                    }
+                    Some(session) if on_difference == OnDifference::Refuse => {
+                        if !differences(wanted, &session.session).is_empty() {
+                            return Err(conflict(name, wanted, std::slice::from_ref(&session)));
+                        }
+                        return Ok(Ensured {
+                            session,
+                            created: false,
+                            replaced,
+                            warnings: Vec::new(),
+                        });
+                    }
+                    // Another caller replaced it too: this one comes after it.
+                    _ => {}
                 }
-            })?;
-            if ensured.created {
-                ensured.replaced = destroy_all(consul, &replacing)
-                    .map_err(|fault| but("what it replaces was not all removed", fault))?;
             }
-            Ok(ensured)
         }
+        // Who removed another's session looks again: that caller, with another wish, may have removed the one that is to stay,
+        // and none would be left.
+        planned = plan(consul, name, wanted, on_difference).map_err(|mut fault| {
+            fault.maybe_applied |= !replaced.is_empty();
+            fault
+        })?;
     }
+    Err(failure(
+        ErrorKind::Conflict,
+        format!(
+            "the session `{}` is being replaced by others all the time: run again, or let one caller decide what it is like",
+            shown(name)
+        ),
+    ))
 }
 
-/// Finds out, after a create, whether another caller was first, and gives way to it. Raft gives every create an index and
-/// a consistent list shows all creates before it, so all callers see the same oldest session.
+/// Finds out, after a create, whose session is first, and gives way if it is another caller's. Raft gives every create an
+/// index and a consistent list shows all creates before it, so all callers see the same oldest session. None: the own one
+/// was removed, by a caller who replaced it.
 fn converge<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
     id: &str,
     replacing: &[Stored],
-) -> Result<Ensured, Fault> {
+) -> Result<Option<Stored>, Fault> {
     let mut rivals = find(consul, name, wanted.node.as_deref())?.sessions;
     rivals.retain(|stored| {
         !replacing
             .iter()
             .any(|old| old.session.id == stored.session.id)
     });
-    match rivals.into_iter().next() {
-        None => Err(failure(
-            ErrorKind::Other,
-            "it is not in the list read back: it has ended already, or the token may create sessions but not read them",
-        )),
-        Some(oldest) if oldest.session.id == id => Ok(Ensured {
-            session: oldest,
-            created: true,
-            replaced: Vec::new(),
-            warnings: Vec::new(),
-        }),
-        Some(oldest) => {
-            // Also if it is not in the list: it may be gone, as a caller that was to leave one session removes all others,
-            // or be on a node that the token may write to and not read.
-            consul.destroy(id)?;
-            if !differences(wanted, &oldest.session).is_empty() {
-                return Err(conflict(name, wanted, std::slice::from_ref(&oldest)));
+    let oldest = rivals.into_iter().next();
+    match &oldest {
+        None => match consul.renew(id) {
+            Err(fault) if fault.kind == ErrorKind::NotFound => {}
+            Err(fault) => return Err(fault),
+            Ok(_) => {
+                let message = "the token may create sessions but not read them, so whether one of this name was there cannot be told";
+                return Err(failure(ErrorKind::Denied, message));
             }
-            Ok(Ensured {
-                session: oldest,
-                created: false,
-                replaced: Vec::new(),
-                warnings: Vec::new(),
-            })
-        }
+        },
+        Some(oldest) if oldest.session.id == id => {}
+        // Also if it is not in the list: it may be gone, as a caller that was to leave one session removes all others, or be
+        // on a node that the token may write to and not read.
+        Some(_) => consul.destroy(id)?,
     }
+    Ok(oldest)
 }
 
 /// Removes every session of a name and returns what was there.
@@ -459,6 +470,7 @@ mod tests {
                 ok(json!({"ID": OWN})),
                 ok(json!([session(OLD, "30s", 7)])),
                 ok(json!(true)),
+                ok(json!([session(OLD, "30s", 7)])),
             ],
         );
         let ensured = result.unwrap();
@@ -466,7 +478,57 @@ mod tests {
             (ensured.session.session.id.as_str(), ensured.created),
             (OLD, false)
         );
-        assert_eq!(seen, format!("list create list destroy/{OWN}"));
+        assert_eq!(seen, format!("list create list destroy/{OWN} list"));
+    }
+
+    #[test]
+    fn replaces_what_another_caller_made_of_it_meanwhile() {
+        let (result, seen) = play(
+            OnDifference::Recreate,
+            vec![
+                ok(json!([])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OLD, "60s", 7), session(OWN, "30s", 8)])),
+                ok(json!(true)),
+                ok(json!([session(OLD, "60s", 7)])),
+                ok(json!({"ID": NEW})),
+                ok(json!([session(OLD, "60s", 7), session(NEW, "30s", 9)])),
+                ok(json!(true)),
+                ok(json!([session(NEW, "30s", 9)])),
+            ],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (NEW, true)
+        );
+        assert_eq!(ensured.replaced, [OLD]);
+        assert_eq!(
+            seen,
+            format!("list create list destroy/{OWN} list create list destroy/{OLD} list")
+        );
+    }
+
+    /// Two callers with two wishes see one session of each, and each removes the other's: none would be left.
+    #[test]
+    fn looks_whether_the_one_it_kept_is_still_there() {
+        let (result, seen) = play(
+            OnDifference::Recreate,
+            vec![
+                ok(json!([session(OLD, "30s", 1), session(NEW, "60s", 2)])),
+                ok(json!(true)),
+                ok(json!([])),
+                ok(json!({"ID": OWN})),
+                ok(json!([session(OWN, "30s", 3)])),
+            ],
+        );
+        let ensured = result.unwrap();
+        assert_eq!(
+            (ensured.session.session.id.as_str(), ensured.created),
+            (OWN, true)
+        );
+        assert_eq!(ensured.replaced, [NEW]);
+        assert_eq!(seen, format!("list destroy/{NEW} list create list"));
     }
 
     #[test]
@@ -499,6 +561,7 @@ mod tests {
                 ok(json!({"ID": OWN})),
                 ok(json!([session(OLD, "60s", 7), session(OWN, "30s", 8)])),
                 ok(json!(true)),
+                ok(json!([session(OWN, "30s", 8)])),
             ],
         );
         let ensured = result.unwrap();
@@ -507,7 +570,7 @@ mod tests {
             (OWN, true)
         );
         assert_eq!(ensured.replaced, [OLD]);
-        assert_eq!(seen, format!("list create list destroy/{OLD}"));
+        assert_eq!(seen, format!("list create list destroy/{OLD} list"));
     }
 
     #[test]
@@ -519,14 +582,19 @@ mod tests {
         ]));
         let (result, seen) = play(
             OnDifference::Recreate,
-            vec![list, ok(json!(true)), ok(json!(true))],
+            vec![
+                list,
+                ok(json!(true)),
+                ok(json!(true)),
+                ok(json!([session(OWN, "30s", 2)])),
+            ],
         );
         let ensured = result.unwrap();
         assert_eq!(
             (ensured.session.session.id.as_str(), ensured.created),
             (OWN, false)
         );
-        assert_eq!(seen, format!("list destroy/{OLD} destroy/{NEW}"));
+        assert_eq!(seen, format!("list destroy/{OLD} destroy/{NEW} list"));
     }
 
     #[test]

@@ -65,22 +65,22 @@ fn all_who_race_to_replace_get_one_session() {
 #[test]
 fn all_who_race_to_replace_by_different_ones_succeed() {
     let Some(agent) = consul::plain() else { return };
-    let barrier = Barrier::new(12);
-    thread::scope(|scope| {
-        for number in 0..12 {
-            let (barrier, agent) = (&barrier, &agent);
-            scope.spawn(move || {
-                let ttl = 600 + number % 2;
-                barrier.wait();
-                apply(
-                    &agent.http,
-                    json!({"name": "race-differ", "ttl": ttl, "recreate": true, "timeout": 20}),
-                )
-                .success();
-            });
-        }
-    });
-    assert_eq!(agent.api.named("race-differ").len(), 1);
+    for round in 0..6 {
+        let name = &format!("race-differ-{round}");
+        let barrier = Barrier::new(12);
+        thread::scope(|scope| {
+            for number in 0..12 {
+                let (barrier, agent) = (&barrier, &agent);
+                scope.spawn(move || {
+                    let ttl = 600 + number % 2;
+                    let wanted = json!({"name": name, "ttl": ttl, "recreate": true, "timeout": 18});
+                    barrier.wait();
+                    apply(&agent.http, wanted).success();
+                });
+            }
+        });
+        assert_eq!(agent.api.named(name).len(), 1, "round {round}");
+    }
 }
 
 #[test]
