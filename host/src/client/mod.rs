@@ -96,7 +96,7 @@ impl Client {
         .await
     }
 
-    /// Starts a session's TTL anew. [`ErrorKind::NotFound`]: it has ended, and its locks are lost.
+    /// Starts a session's TTL anew. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): it has ended, and its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
         self.call(async |exports, store, agent| {
             exports
