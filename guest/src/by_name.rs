@@ -198,15 +198,15 @@ pub fn ensure<T: Transport>(
                 let first = converge(consul, name, wanted, &id, &replacing)
                     .map_err(|fault| but("what followed failed", fault))?;
                 match first {
-                    Some(session) if session.session.id == id && replacing.is_empty() => {
-                        return Ok(Ensured {
-                            session,
-                            created: true,
-                            replaced,
-                            warnings: Vec::new(),
-                        });
-                    }
                     Some(session) if session.session.id == id => {
+                        if replacing.is_empty() {
+                            return Ok(Ensured {
+                                session,
+                                created: true,
+                                replaced,
+                                warnings: Vec::new(),
+                            });
+                        }
                         let removed = destroy_all(consul, &replacing)
                             .map_err(|fault| but("what it replaces was not all removed", fault))?;
                         replaced.extend(removed);

@@ -72,7 +72,7 @@ impl Error {
     /// The same without a secret in its message.
     #[cfg(feature = "cli")]
     pub(crate) fn without(mut self, secret: &str) -> Error {
-        self.0.message = self.0.message.replace(secret, "<token>");
+        self.0.message = crate::client::without(secret, &self.0.message);
         self
     }
 
@@ -105,12 +105,6 @@ impl std::error::Error for Error {}
 impl From<types::Error> for Error {
     fn from(error: types::Error) -> Error {
         Error(Box::new(error))
-    }
-}
-
-impl From<serde_json::Error> for Error {
-    fn from(error: serde_json::Error) -> Error {
-        Error::invalid("params", format!("the parameters are not JSON: {error}"))
     }
 }
 

@@ -1,7 +1,6 @@
 //! From arguments and `CONSUL_*` variables to a client. Arguments win.
 
 use super::args::ConnectionArgs;
-use crate::client::MIN_SECRET;
 use crate::{Client, Error, ErrorKind, Runtime, Token, Trust};
 use anyhow::Result;
 use consul_session_guest::connection::{Environment, Settings};
@@ -36,7 +35,7 @@ pub(super) fn client(
     let token = token.map(str::to_owned);
     resolve(arguments, parameters, runtime).map_err(|error| {
         let error = in_words_of_options(error, &filled);
-        match token.filter(|token| token.len() >= MIN_SECRET) {
+        match token {
             Some(token) => error.without(&token),
             None => error,
         }

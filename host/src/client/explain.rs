@@ -8,7 +8,7 @@ use consul_session_guest::connection::Source;
 use serde_json::Value;
 
 /// Shorter tokens are no secret, and taking them out would garble every text.
-pub(crate) const MIN_SECRET: usize = 4;
+const MIN_SECRET: usize = 4;
 /// Where the component cuts a text.
 const CUT: char = '…';
 
@@ -34,40 +34,34 @@ impl Client {
     /// take it out.
     pub(super) fn redacted(&self, text: String) -> String {
         match self.0.network.token() {
-            Some(token) if token.len() >= MIN_SECRET => without(token, &text),
-            _ => text,
+            Some(token) => without(token, &text),
+            None => text,
         }
     }
 
-    /// The same for each text in some fields of a JSON object.
-    pub(super) fn redacted_json(&self, json: String, field: fn(&str) -> bool) -> String {
-        fn each(value: &mut Value, redact: &dyn Fn(String) -> String) {
-            match value {
-                Value::String(text) => *text = redact(std::mem::take(text)),
-                Value::Array(values) => values.iter_mut().for_each(|value| each(value, redact)),
-                Value::Object(fields) => fields.values_mut().for_each(|value| each(value, redact)),
-                _ => {}
-            }
+    /// The same for each text in a JSON value.
+    fn redact(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.redacted(std::mem::take(text)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.redact(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.redact(value)),
+            _ => {}
         }
-        let Some(token) = self.0.network.token() else {
-            return json;
+    }
+
+    /// The result of the action door as the caller sees it. What Consul stores is no message: a node may be named like a
+    /// short token. Most results have no warning, and need not be read again; within a text the key's quotes are escaped.
+    pub(super) fn explained_result(&self, result: String) -> String {
+        if self.0.network.token().is_none() || !result.contains("\"warnings\":") {
+            return result;
+        }
+        let Ok(mut object) = serde_json::from_str::<Value>(&result) else {
+            return self.redacted(result);
         };
-        // Most answers hold nothing like it, and need not be read again. JSON escapes quotes and backslashes.
-        let beginning = token.get(..MIN_SECRET).unwrap_or(token);
-        if !json.contains(beginning) && !token.contains(['"', '\\']) {
-            return json;
+        if let Some(warnings) = object.get_mut("warnings") {
+            self.redact(warnings);
         }
-        match serde_json::from_str(&json) {
-            Ok(Value::Object(mut object)) => {
-                for (key, value) in &mut object {
-                    if field(key) {
-                        each(value, &|text| self.redacted(text));
-                    }
-                }
-                Value::Object(object).to_string()
-            }
-            Ok(_) | Err(_) => self.redacted(json),
-        }
+        object.to_string()
     }
 
     /// What the host knows about a request without an answer and the component could not be told: details of TLS and of
@@ -83,28 +77,30 @@ impl Client {
         }
     }
 
-    /// The failure object of the action door as the caller sees it, but for the token.
-    pub(super) fn explain_json(&self, failure: String, journal: &Journal) -> String {
-        let Ok(Value::Object(mut object)) = serde_json::from_str(&failure) else {
-            return failure;
+    /// The failure object of the action door as the caller sees it.
+    pub(super) fn explained_failure(&self, failure: String, journal: &Journal) -> String {
+        let Ok(mut object) = serde_json::from_str::<Value>(&failure) else {
+            return self.redacted(failure);
         };
-        let error = object.get("error");
-        let answered =
-            error.is_none_or(|error| error.get("method").is_none() || !error["status"].is_null());
-        if answered {
-            return failure;
-        }
-        if let (Some(detail), Some(Value::String(message))) =
-            (self.known(journal), object.get_mut("msg"))
+        let unanswered = object
+            .get("error")
+            .is_some_and(|error| error.get("method").is_some() && error["status"].is_null());
+        if unanswered
+            && let Some(detail) = self.known(journal)
+            && let Some(Value::String(message)) = object.get_mut("msg")
         {
             *message = explained(message, &detail);
         }
-        Value::Object(object).to_string()
+        self.redact(&mut object);
+        object.to_string()
     }
 }
 
 /// A text without a token, nor the beginning of one at which the component cut off what a server said.
-fn without(token: &str, text: &str) -> String {
+pub(crate) fn without(token: &str, text: &str) -> String {
+    if token.len() < MIN_SECRET {
+        return text.to_owned();
+    }
     let text = text.replace(token, "<token>");
     let mut clean = String::new();
     for (place, part) in text.split(CUT).enumerate() {

@@ -33,7 +33,10 @@ impl Client {
                 let message = format!("`{name}` is longer than {} KiB", MAX_SETTING >> 10);
                 return Err(Error::invalid(name, message));
             }
-            connection.insert(name.to_owned(), serde_json::from_str(value.get())?);
+            connection.insert(
+                name.to_owned(),
+                serde_json::from_str(value.get()).map_err(unreadable)?,
+            );
         }
         let given = Settings::PARAMETERS.map(|name| (name, Settings::given(&connection, name)));
         let given = |asked: &str| given.contains(&(asked, true));
@@ -90,10 +93,14 @@ impl Client {
                 map.insert(name.to_owned(), written(default)?);
             }
         }
-        Ok((serde_json::to_string(&map)?, timeout))
+        Ok((serde_json::to_string(&map).map_err(unreadable)?, timeout))
     }
 }
 
 fn written(text: &str) -> Result<Box<RawValue>> {
-    Ok(serde_json::value::to_raw_value(text)?)
+    serde_json::value::to_raw_value(text).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::invalid("params", format!("the parameters are not JSON: {error}"))
 }

@@ -7,7 +7,7 @@ mod grant;
 
 pub use builder::ClientBuilder;
 #[cfg(feature = "cli")]
-pub(crate) use explain::MIN_SECRET;
+pub(crate) use explain::without;
 
 use crate::bindings::sessions::{Ensured, OnDifference};
 use crate::bindings::types::{Agent, Listing, NewSession, Session};
@@ -154,11 +154,8 @@ impl Client {
             })
             .await;
         match done {
-            // What Consul stores is no message: a node may be named like a short token.
-            Ok(Ok(result)) => Ok(self.redacted_json(result, |key| key == "warnings")),
-            Ok(Err(failure)) => {
-                Err(self.redacted_json(self.explain_json(failure, &journal), |_| true))
-            }
+            Ok(Ok(result)) => Ok(self.explained_result(result)),
+            Ok(Err(failure)) => Err(self.explained_failure(failure, &journal)),
             Err(error) => Err(error.to_json().to_string()),
         }
     }
