@@ -5,8 +5,8 @@
 #![allow(clippy::print_stdout, reason = "the figures are its result")]
 
 use bytes::Bytes;
-use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, NewSession, Runtime};
+use consul_session_dev_agent::DevAgent;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioExecutor;
 use std::time::{Duration, Instant};

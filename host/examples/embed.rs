@@ -8,8 +8,8 @@
     reason = "it is there to be read"
 )]
 
-use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, ErrorKind, NewSession, OnDifference, Runtime, SECOND};
+use consul_session_dev_agent::DevAgent;
 use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]

@@ -8,8 +8,8 @@
     reason = "it is there to be read"
 )]
 
-use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, NewSession, Runtime, Token};
+use consul_session_dev_agent::DevAgent;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -6,7 +6,7 @@
 //! # async fn main() -> anyhow::Result<()> {
 //! use consul_session::{Client, NewSession, OnDifference, Runtime, SECOND, Token};
 //!
-//! # let agent = consul_session::dev_agent::DevAgent::builder().acl_token("a-token").start().await?;
+//! # let agent = consul_session_dev_agent::DevAgent::builder().acl_token("a-token").start().await?;
 //! # let address = agent.address();
 //! let runtime = Runtime::new()?; // once per program: the component, compiled when this crate was built
 //! let consul = Client::builder() // once per tenant
@@ -54,7 +54,6 @@
 //! | `trust.rs` | TLS: whom a tenant trusts |
 //! | `token.rs`, `files.rs` | a token that does not show itself; files that are read with a bound |
 //! | `error.rs` | how a call fails |
-//! | `dev_agent/` | the embedded development agent, an imitation of Consul |
 //! | `cli/` | the program |
 
 #![deny(unsafe_code)]
@@ -64,8 +63,6 @@ mod bindings;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod client;
-#[cfg(feature = "dev-agent")]
-pub mod dev_agent;
 mod engine;
 mod error;
 mod files;

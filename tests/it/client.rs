@@ -1,10 +1,10 @@
 //! The library: typed calls, and what they share and do not share.
 
-use consul_session::dev_agent::DevAgent;
 use consul_session::{
     Behavior, Client, ErrorKind, NewSession, OnDifference, Policy, Report, Runtime, SECOND,
     ServiceCheck, Token,
 };
+use consul_session_dev_agent::DevAgent;
 use consul_session_tests::bad_server::{Request, Server};
 use consul_session_tests::consul;
 use std::io::Write;

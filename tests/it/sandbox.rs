@@ -1,8 +1,8 @@
 //! A hostile component in the sandbox: every trick ends in time, reaches nothing, and harms no one after it.
 
 use crate::client::runtime;
-use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, NewSession, Policy, Runtime, Token};
+use consul_session_dev_agent::DevAgent;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;

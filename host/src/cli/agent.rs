@@ -3,8 +3,8 @@
 use super::args::AgentArgs;
 use super::{FAILED, complain, executor};
 use crate::Token;
-use crate::dev_agent::DevAgent;
 use anyhow::Context;
+use consul_session_dev_agent::DevAgent;
 use std::io::Write;
 use std::process::ExitCode;
 

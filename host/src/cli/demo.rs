@@ -2,8 +2,8 @@
 
 use super::output::sanitize;
 use super::{FAILED, complain, executor, print};
-use crate::dev_agent::DevAgent;
 use crate::{Client, Report, Runtime};
+use consul_session_dev_agent::DevAgent;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::IsTerminal;

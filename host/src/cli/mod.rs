@@ -6,10 +6,10 @@ mod connect;
 mod demo;
 mod output;
 
-use crate::dev_agent::DevAgent;
 use crate::{Error, ErrorKind, Runtime};
 use args::{Artifact, Cli, Command, ConnectionArgs, Format};
 use clap::{CommandFactory, Parser};
+use consul_session_dev_agent::DevAgent;
 use consul_session_guest::connection::Settings;
 use consul_session_guest::words::{self, Words};
 use serde_json::{Map, Value};

@@ -2,8 +2,8 @@
 
 use super::random;
 use super::server::{RUNTIME, Server, start};
-use consul_session::dev_agent::DevAgent;
 use consul_session::{Client, Runtime};
+use consul_session_dev_agent::DevAgent;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Map, Value, json};

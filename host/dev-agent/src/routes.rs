@@ -1,7 +1,7 @@
 //! The paths the agent serves and their methods.
 
-use super::http::{Agent, Refusal, Reply, Request};
-use super::{agent_endpoint, catalog_endpoint, kv_endpoint, session_endpoint};
+use crate::http::{Agent, Refusal, Reply, Request};
+use crate::{agent_endpoint, catalog_endpoint, kv_endpoint, session_endpoint};
 
 /// An endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

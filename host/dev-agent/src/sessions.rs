@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::duration;
-use super::state::{Change, Deadline, Error, State};
+use crate::duration;
+use crate::state::{Change, Deadline, Error, State};
 
 /// The check every session is bound to unless it says otherwise.
 pub(super) const SERF_HEALTH: &str = "serfHealth";

@@ -6,12 +6,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::catalog::{Check, NodeDetails, Registration, Service};
-use super::catalog_endpoint::{decode_failed, decode_service_field};
-use super::duration;
-use super::http::{Agent, Refusal, Reply, Request, permission_denied};
-use super::json::Json;
-use super::state::Error;
+use crate::catalog::{Check, NodeDetails, Registration, Service};
+use crate::catalog_endpoint::{decode_failed, decode_service_field};
+use crate::duration;
+use crate::http::{Agent, Refusal, Reply, Request, permission_denied};
+use crate::json::Json;
+use crate::state::Error;
 
 /// Kinds of checks a real agent would run, by the field that makes one such; here they keep the status they came with.
 const RUN_BY_CONSUL: &[(&str, &str)] = &[
@@ -79,7 +79,7 @@ pub(super) fn describe(agent: &Agent, request: &Request) -> Result<Reply, Refusa
             "NodeID": id,
             "Revision": "",
             "Server": true,
-            "Version": super::VERSION,
+            "Version": crate::VERSION,
         },
         "DebugConfig": { "DevMode": true },
         "Member": {
@@ -92,7 +92,7 @@ pub(super) fn describe(agent: &Agent, request: &Request) -> Result<Reply, Refusa
         "Meta": { "consul-network-segment": "" },
         // `consul info` shows these.
         "Stats": {
-            "build": { "version": super::VERSION, "prerelease": "dev-agent", "revision": "" },
+            "build": { "version": crate::VERSION, "prerelease": "dev-agent", "revision": "" },
             "consul": {
                 "bootstrap": "true",
                 "known_datacenters": "1",

@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
-use super::http::Params;
+use crate::http::Params;
 
 /// The agent's access control: off, or a default of "deny" with one all-powerful token.
 pub(super) struct Acl {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::acl::Access;
-use super::catalog::{Check, NodeDetails, Registration, Service};
-use super::http::{Agent, Refusal, Reply, Request, permission_denied};
-use super::json::Json;
-use super::state::{Error, Query, State};
+use crate::acl::Access;
+use crate::catalog::{Check, NodeDetails, Registration, Service};
+use crate::http::{Agent, Refusal, Reply, Request, permission_denied};
+use crate::json::Json;
+use crate::state::{Error, Query, State};
 
 pub(super) async fn register(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
     let json = body(agent, &mut request).await?;

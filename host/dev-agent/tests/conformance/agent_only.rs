@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use consul_session::dev_agent::{DevAgent, Limits};
+use consul_session_dev_agent::{DevAgent, Limits};
 use serde_json::json;
 
 use super::server::{RUNTIME, start, until};

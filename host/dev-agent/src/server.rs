@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::http::{self, Agent};
+use crate::http::{self, Agent};
 
 /// A connection that sends no request for so long is closed. Clients keep idle connections for
 /// their next request, and Consul itself never closes one, so this is long.

@@ -1,4 +1,4 @@
-//! What the development agent bears: `cargo bench -p consul-session-tests`. Figures, no judgement.
+//! What the development agent bears: `cargo bench -p consul-session-dev-agent`. Figures, no judgement.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -10,13 +10,13 @@
     reason = "the client belongs to the conformance tests"
 )]
 
-use consul_session::dev_agent::DevAgent;
+use consul_session_dev_agent::DevAgent;
 use server::start;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-#[path = "../conformance/server.rs"]
+#[path = "../tests/conformance/server.rs"]
 mod server;
 
 fn main() {

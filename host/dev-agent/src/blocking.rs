@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, sleep_until};
 
-use super::state::{Change, Error, Query, State};
+use crate::state::{Change, Error, Query, State};
 
 /// A blocking query waits this long unless it says otherwise, and at most twice that.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5 * 60);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::sessions::SERF_HEALTH;
-use super::state::{Change, Deadline, Error, State};
+use crate::sessions::SERF_HEALTH;
+use crate::state::{Change, Deadline, Error, State};
 
 /// A node with what runs on it.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use super::sessions::session_key;
-use super::state::{Change, Deadline, Error, State};
+use crate::sessions::session_key;
+use crate::state::{Change, Deadline, Error, State};
 
 /// Consul forgets a deleted key after this time; until then the key's deletion has an index.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);

@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use hyper::StatusCode;
 
-use super::acl::Access;
-use super::http::{Agent, Refusal, Reply, Request, permission_denied};
-use super::json::Json;
-use super::sessions::{ServiceCheck, Session, session_key};
-use super::state::{Error, Query, State};
-use super::{duration, json};
+use crate::acl::Access;
+use crate::http::{Agent, Refusal, Reply, Request, permission_denied};
+use crate::json::Json;
+use crate::sessions::{ServiceCheck, Session, session_key};
+use crate::state::{Error, Query, State};
+use crate::{duration, json};
 
 pub(super) async fn create(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
     request.no_namespace()?;

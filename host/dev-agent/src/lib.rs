@@ -8,7 +8,7 @@
 //!
 //! ```
 //! # async fn example() -> std::io::Result<()> {
-//! use consul_session::dev_agent::DevAgent;
+//! use consul_session_dev_agent::DevAgent;
 //!
 //! let agent = DevAgent::start().await?;
 //! assert!(agent.address().starts_with("http://127.0.0.1:"));

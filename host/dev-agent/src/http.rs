@@ -11,12 +11,12 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, LOCATI
 use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
-use super::acl::{Access, Acl, AclNotFound};
-use super::blocking::{Blocking, Hub};
-use super::limits::Limits;
-use super::session_endpoint::PrintedList;
-use super::state::{Error, Query, State};
-use super::{duration, json, routes};
+use crate::acl::{Access, Acl, AclNotFound};
+use crate::blocking::{Blocking, Hub};
+use crate::limits::Limits;
+use crate::session_endpoint::PrintedList;
+use crate::state::{Error, Query, State};
+use crate::{duration, json, routes};
 
 /// What all requests share.
 pub(super) struct Agent {

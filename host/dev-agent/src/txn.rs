@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::acl::Access;
-use super::kv::{Entry, Put};
-use super::state::{Error, State};
+use crate::acl::Access;
+use crate::kv::{Entry, Put};
+use crate::state::{Error, State};
 
 /// One operation of a transaction.
 #[derive(Clone, Debug, Default)]

@@ -10,11 +10,11 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::http::{Agent, Refusal, Reply, Request, permission_denied};
-use super::json::Json;
-use super::kv::{Entry, Put};
-use super::state::Query;
-use super::txn::{self, Op};
+use crate::http::{Agent, Refusal, Reply, Request, permission_denied};
+use crate::json::Json;
+use crate::kv::{Entry, Put};
+use crate::state::Query;
+use crate::txn::{self, Op};
 
 /// Consul takes no more operations in one transaction.
 const MAX_TXN_OPS: usize = 64;

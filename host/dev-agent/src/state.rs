@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::catalog::Catalog;
-use super::kv::Store;
-use super::limits::Limits;
-use super::sessions::Sessions;
+use crate::catalog::Catalog;
+use crate::kv::Store;
+use crate::limits::Limits;
+use crate::sessions::Sessions;
 
 /// The agent's whole state.
 pub(super) struct State {

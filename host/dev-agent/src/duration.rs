@@ -1,6 +1,6 @@
 //! Durations the way Go reads them, and what Consul makes of a LockDelay.
 
-use super::json::Json;
+use crate::json::Json;
 
 const NANOSECOND: u128 = 1;
 const MICROSECOND: u128 = 1_000 * NANOSECOND;

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consul_session::dev_agent::{Builder, DevAgent};
+use consul_session_dev_agent::{Builder, DevAgent};
 use consul_session_tests::consul::{self, Agent};
 use serde_json::Value;
 

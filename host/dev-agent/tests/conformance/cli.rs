@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use consul_session::dev_agent::DevAgent;
+use consul_session_dev_agent::DevAgent;
 use consul_session_tests::consul;
 use serde_json::json;
 
