@@ -35,33 +35,36 @@
 //!
 //! # How it is built
 //!
-//! `state` and its tables (`sessions`, `kv` with `txn`, `catalog`) are a state machine without
-//! clock, thread or network. `blocking` puts it behind a lock, drives it by the clock and wakes
-//! who waits. `server`, `http` and `routes` lead a request to one of the endpoints
-//! (`session_endpoint`, ..), which translate between the wire and the state machine. `json` and
-//! `duration` read what clients send the way Go does.
+//! | module | what it does |
+//! |---|---|
+//! | `server`, `tls` | accepts connections |
+//! | `router` | finds the endpoint for a path and a method |
+//! | `endpoints` | translate between HTTP and the state machine, one file for each part of the API |
+//! | `agent` | the state and the settings that all endpoints share |
+//! | `request`, `params`, `response`, `error` | what endpoints receive and return; `error` has the status of each failure |
+//! | `shared_state`, `waiters` | the state behind its lock, driven by the clock; blocked queries |
+//! | `state` | sessions, keys, transactions and the catalog as a state machine without clock, thread or network |
+//! | `acl`, `limits` | access control; upper bounds |
+//! | `go` | JSON, durations, URLs and base64 as Go's standard library reads and writes them |
+//!
+//! A module depends on those below it in this table only.
 
 mod acl;
-mod agent_endpoint;
-mod blocking;
-mod catalog;
-mod catalog_endpoint;
-mod duration;
-mod http;
-mod json;
-mod kv;
-mod kv_endpoint;
+mod agent;
+mod endpoints;
+mod error;
+mod go;
 mod limits;
-mod routes;
+mod params;
+mod request;
+mod response;
+mod router;
 mod server;
-mod session_endpoint;
-mod sessions;
+mod session_list;
+mod shared_state;
 mod state;
 mod tls;
-mod txn;
-
-#[cfg(test)]
-mod state_tests;
+mod waiters;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -218,14 +221,14 @@ impl Builder {
             None => (None, None),
         };
         let state = state::State::new(&self.node, &self.datacenter, self.limits.clone());
-        let agent = http::Agent {
-            hub: blocking::Hub::new(state),
+        let agent = agent::Agent {
+            state: shared_state::SharedState::new(state),
             acl: acl::Acl::new(self.acl_token),
             limits: self.limits,
             node: self.node,
             datacenter: self.datacenter,
             address,
-            printed_list: session_endpoint::PrintedList::default(),
+            session_list: session_list::SessionListCache::default(),
         };
         let scheme = if self.tls { "https" } else { "http" };
         Ok(DevAgent {

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::{self, Agent};
+use crate::agent::Agent;
+use crate::router;
 
 /// A connection that sends no request for so long is closed. Clients keep idle connections for
 /// their next request, and Consul itself never closes one, so this is long.
@@ -24,8 +25,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Serves until it is dropped, and all connections with it.
-pub(super) async fn run(agent: Arc<Agent>, listener: TcpListener, tls: Option<TlsAcceptor>) {
-    tokio::join!(accept(&agent, listener, tls), agent.hub.run_clock());
+pub(crate) async fn run(agent: Arc<Agent>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    tokio::join!(accept(&agent, listener, tls), agent.state.run_clock());
 }
 
 async fn accept(agent: &Arc<Agent>, listener: TcpListener, tls: Option<TlsAcceptor>) {
@@ -76,7 +77,7 @@ async fn serve_tls(agent: Arc<Agent>, mut stream: TcpStream, tls: TlsAcceptor) {
 async fn serve(agent: Arc<Agent>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let service = service_fn(move |request| {
         let agent = agent.clone();
-        async move { Ok::<_, std::convert::Infallible>(http::serve(agent, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(router::handle(&agent, request).await) }
     });
     // An error here is a client that broke off; nobody is left to hear of it.
     let _ = http1::Builder::new()

@@ -14,14 +14,14 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// What a server needs, and the authority's certificate for those who shall trust it.
-pub(super) struct Tls {
-    pub(super) acceptor: TlsAcceptor,
-    pub(super) ca_pem: String,
+pub(crate) struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) ca_pem: String,
 }
 
 /// Makes an authority and a certificate for localhost and the address the agent listens on.
 /// The authority's key is forgotten at once: nothing else can ever be signed with it.
-pub(super) fn self_made(address: IpAddr) -> io::Result<Tls> {
+pub(crate) fn self_made(address: IpAddr) -> io::Result<Tls> {
     let ca_key = KeyPair::generate().map_err(io::Error::other)?;
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::duration;
-use crate::state::{Change, Deadline, Error, State};
+use super::{Change, Deadline, Error, State};
+use crate::go::duration;
 
 /// The check every session is bound to unless it says otherwise.
-pub(super) const SERF_HEALTH: &str = "serfHealth";
+pub(crate) const SERF_HEALTH: &str = "serfHealth";
 /// A session's lock-delay unless it says otherwise.
-pub(super) const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
+pub(crate) const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
 
 const TTL_MIN: i64 = 10_000_000_000;
 const TTL_MAX: i64 = 24 * 3_600_000_000_000;
@@ -24,38 +24,38 @@ const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 /// A session as it is stored and printed.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Session {
+pub(crate) struct Session {
     #[serde(rename = "ID")]
-    pub(super) id: String,
-    pub(super) name: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// As the client typed it; node names match in any case.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Nanoseconds, possibly negative, possibly more than takes effect.
-    pub(super) lock_delay: i64,
-    pub(super) behavior: String,
+    pub(crate) lock_delay: i64,
+    pub(crate) behavior: String,
     #[serde(rename = "TTL")]
-    pub(super) ttl: String,
-    pub(super) node_checks: Option<Vec<String>>,
-    pub(super) service_checks: Option<Vec<ServiceCheck>>,
+    pub(crate) ttl: String,
+    pub(crate) node_checks: Option<Vec<String>>,
+    pub(crate) service_checks: Option<Vec<ServiceCheck>>,
     /// The old form of `NodeChecks`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) checks: Vec<String>,
-    pub(super) create_index: u64,
-    pub(super) modify_index: u64,
+    pub(crate) checks: Vec<String>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 /// A service's check a session is bound to.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ServiceCheck {
+pub(crate) struct ServiceCheck {
     #[serde(rename = "ID")]
-    pub(super) id: String,
-    pub(super) namespace: String,
+    pub(crate) id: String,
+    pub(crate) namespace: String,
 }
 
 impl Session {
     /// What a create request starts from.
-    pub(super) fn with_defaults(node: &str) -> Session {
+    pub(crate) fn with_defaults(node: &str) -> Session {
         Session {
             id: String::new(),
             name: String::new(),
@@ -106,9 +106,9 @@ impl Session {
 
 /// The sessions' table and what finds a session in it.
 #[derive(Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     /// Moves with every create and every end of a session.
-    pub(super) index: u64,
+    pub(crate) index: u64,
     by_key: BTreeMap<String, Live>,
     by_node: BTreeMap<String, BTreeSet<String>>,
     /// Node and check, both in lower case.
@@ -123,24 +123,24 @@ struct Live {
 }
 
 impl Sessions {
-    pub(super) fn get(&self, key: &str) -> Option<Arc<Session>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Session>> {
         self.by_key.get(key).map(|live| live.session.clone())
     }
 
     /// All sessions, sorted by id.
-    pub(super) fn list(&self) -> Vec<Arc<Session>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Session>> {
         let sessions = self.by_key.values().map(|live| &live.session);
         sessions.cloned().collect()
     }
 
     /// The sessions of a node (in lower case), sorted by id.
-    pub(super) fn of_node(&self, node: &str) -> Vec<Arc<Session>> {
+    pub(crate) fn of_node(&self, node: &str) -> Vec<Arc<Session>> {
         let keys = self.by_node.get(node).into_iter().flatten();
         keys.filter_map(|key| self.get(key)).collect()
     }
 
     /// The keys of the sessions bound to a check.
-    pub(super) fn of_check(&self, node: &str, check: &str) -> Vec<String> {
+    pub(crate) fn of_check(&self, node: &str, check: &str) -> Vec<String> {
         let bound = self
             .by_check
             .get(&(node.to_lowercase(), check.to_lowercase()));
@@ -148,20 +148,20 @@ impl Sessions {
     }
 
     /// The keys of a node's sessions.
-    pub(super) fn keys_of_node(&self, node: &str) -> Vec<String> {
+    pub(crate) fn keys_of_node(&self, node: &str) -> Vec<String> {
         let keys = self.by_node.get(&node.to_lowercase());
         keys.into_iter().flatten().cloned().collect()
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
 }
 
 /// A session id as the tables know it: the UUID's digits, so that case and hyphens make no
 /// difference. The error is the text Consul 1.8 answers a malformed id with.
-pub(super) fn session_key(id: &str) -> Result<String, Error> {
+pub(crate) fn session_key(id: &str) -> Result<String, Error> {
     let malformed =
         |why: String| Error::Rejected(format!("failed session lookup: index error: {why}"));
     if id.len() != 36 {
@@ -189,7 +189,7 @@ pub(super) fn session_key(id: &str) -> Result<String, Error> {
 
 impl State {
     /// Creates the session a request describes, under an `id` that nobody has yet.
-    pub(super) fn create_session(&mut self, id: &str, mut session: Session) -> Result<(), Error> {
+    pub(crate) fn create_session(&mut self, id: &str, mut session: Session) -> Result<(), Error> {
         session.settle_checks();
         match session.behavior.as_str() {
             "" => session.behavior = "release".into(),
@@ -262,7 +262,7 @@ impl State {
     }
 
     /// Starts the session's life anew and returns it; no index moves.
-    pub(super) fn renew_session(&mut self, id: &str) -> Result<Option<Arc<Session>>, Error> {
+    pub(crate) fn renew_session(&mut self, id: &str) -> Result<Option<Arc<Session>>, Error> {
         let key = session_key(id)?;
         self.restart_ttl(&key);
         Ok(self.sessions.get(&key))
@@ -283,20 +283,20 @@ impl State {
     }
 
     /// Ends a session, with lock-delay; it is no error if there is none.
-    pub(super) fn destroy_session(&mut self, id: &str) -> Result<(), Error> {
+    pub(crate) fn destroy_session(&mut self, id: &str) -> Result<(), Error> {
         let key = session_key(id)?;
         let index = self.next_index();
         self.end_session(&key, index);
         Ok(())
     }
 
-    pub(super) fn expire_session(&mut self, key: &str) {
+    pub(crate) fn expire_session(&mut self, key: &str) {
         let index = self.next_index();
         self.end_session(key, index);
     }
 
     /// Ends a session at `index`: its keys are released or deleted, and delayed.
-    pub(super) fn end_session(&mut self, key: &str, index: u64) {
+    pub(crate) fn end_session(&mut self, key: &str, index: u64) {
         let Some(Live {
             session, expires, ..
         }) = self.sessions.by_key.remove(key)

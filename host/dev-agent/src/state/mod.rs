@@ -7,24 +7,32 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use crate::catalog::Catalog;
-use crate::kv::Store;
+use self::catalog::Catalog;
+use self::kv::Store;
+use self::sessions::Sessions;
 use crate::limits::Limits;
-use crate::sessions::Sessions;
+
+pub(crate) mod catalog;
+pub(crate) mod kv;
+pub(crate) mod sessions;
+pub(crate) mod txn;
+
+#[cfg(test)]
+mod tests;
 
 /// The agent's whole state.
-pub(super) struct State {
-    pub(super) limits: Limits,
-    pub(super) datacenter: String,
+pub(crate) struct State {
+    pub(crate) limits: Limits,
+    pub(crate) datacenter: String,
     /// The agent's own node.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Time since the agent's start.
-    pub(super) now: Duration,
-    pub(super) sessions: Sessions,
-    pub(super) kv: Store,
-    pub(super) catalog: Catalog,
+    pub(crate) now: Duration,
+    pub(crate) sessions: Sessions,
+    pub(crate) kv: Store,
+    pub(crate) catalog: Catalog,
     /// Bytes held by keys, values and sessions.
-    pub(super) stored_bytes: usize,
+    pub(crate) stored_bytes: usize,
     /// Consul's raft index: every write takes one, also a write that changes nothing.
     index: u64,
     deadlines: BTreeSet<(Duration, Deadline)>,
@@ -33,7 +41,7 @@ pub(super) struct State {
 
 /// What is due at some time. Ordered, so that equal times have one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Deadline {
+pub(crate) enum Deadline {
     /// A session, by key, reaches twice its TTL.
     Session(String),
     /// A TTL check of the own node has not been renewed.
@@ -46,7 +54,7 @@ pub(super) enum Deadline {
 
 /// What a write touched: who waits for it is woken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Session {
         key: String,
         node: String,
@@ -58,7 +66,7 @@ pub(super) enum Change {
 
 /// What a blocking query reads. It is also what its waiter waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Query {
+pub(crate) enum Query {
     /// One session, by key.
     Session(String),
     Sessions,
@@ -76,15 +84,15 @@ pub(super) enum Query {
 
 /// Why an operation was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// Consul would refuse it too, with this text.
     Rejected(String),
-    /// The agent is full.
+    /// A limit of the agent is reached.
     Full { what: &'static str, limit: usize },
 }
 
 impl Error {
-    pub(super) fn rejected(text: impl Into<String>) -> Error {
+    pub(crate) fn rejected(text: impl Into<String>) -> Error {
         Error::Rejected(text.into())
     }
 }
@@ -95,7 +103,7 @@ const STARTING_INDEX: u64 = 9;
 
 impl State {
     /// A fresh state with the agent's own node registered and passing.
-    pub(super) fn new(node: &str, datacenter: &str, limits: Limits) -> State {
+    pub(crate) fn new(node: &str, datacenter: &str, limits: Limits) -> State {
         let mut state = State {
             limits,
             datacenter: datacenter.into(),
@@ -115,7 +123,7 @@ impl State {
 
     /// Moves the time to `now`, lets everything happen that is due by then, in order, and
     /// reports the next deadline.
-    pub(super) fn advance(&mut self, now: Duration) -> Option<Duration> {
+    pub(crate) fn advance(&mut self, now: Duration) -> Option<Duration> {
         while let Some((due, _)) = self.deadlines.first() {
             if *due > now {
                 break;
@@ -137,35 +145,35 @@ impl State {
         self.next_deadline()
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(due, _)| *due)
     }
 
-    pub(super) fn schedule(&mut self, due: Duration, deadline: Deadline) {
+    pub(crate) fn schedule(&mut self, due: Duration, deadline: Deadline) {
         self.deadlines.insert((due, deadline));
     }
 
-    pub(super) fn cancel(&mut self, due: Duration, deadline: Deadline) {
+    pub(crate) fn cancel(&mut self, due: Duration, deadline: Deadline) {
         self.deadlines.remove(&(due, deadline));
     }
 
     /// Takes the next raft index for a write.
-    pub(super) fn next_index(&mut self) -> u64 {
+    pub(crate) fn next_index(&mut self) -> u64 {
         self.index += 1;
         self.index
     }
 
-    pub(super) fn changed(&mut self, change: Change) {
+    pub(crate) fn changed(&mut self, change: Change) {
         self.changes.insert(change);
     }
 
     /// What changed since the last call.
-    pub(super) fn take_changes(&mut self) -> HashSet<Change> {
+    pub(crate) fn take_changes(&mut self) -> HashSet<Change> {
         std::mem::take(&mut self.changes)
     }
 
     /// The index a query answers with; never 0, for 0 means "do not block".
-    pub(super) fn index_of(&self, query: &Query) -> u64 {
+    pub(crate) fn index_of(&self, query: &Query) -> u64 {
         let index = match query {
             // Not the session's own index: that would make no difference to a client that asks
             // again after a wake-up, and Consul answers the table's.
@@ -181,7 +189,7 @@ impl State {
 
     /// What a query waits for: what it reads, or where there is nothing to read, what stands in its place. Consul keeps its
     /// tables in radix trees and watches the branch at which a key would be.
-    pub(super) fn watched(&self, query: Query) -> Query {
+    pub(crate) fn watched(&self, query: Query) -> Query {
         match query {
             Query::Session(key) if self.sessions.get(&key).is_none() => Query::Sessions,
             Query::NodeSessions(node) if self.sessions.of_node(&node).is_empty() => Query::Sessions,
@@ -196,7 +204,7 @@ impl State {
     }
 
     /// Refuses a write that would hold `more` bytes beyond the limit.
-    pub(super) fn room_for(&self, more: usize) -> Result<(), Error> {
+    pub(crate) fn room_for(&self, more: usize) -> Result<(), Error> {
         if self.stored_bytes.saturating_add(more) > self.limits.stored_bytes {
             return Err(Error::Full {
                 what: "stored bytes",
@@ -207,7 +215,7 @@ impl State {
     }
 
     #[cfg(test)]
-    pub(super) fn deadline_count(&self) -> usize {
+    pub(crate) fn deadline_count(&self) -> usize {
         self.deadlines.len()
     }
 }

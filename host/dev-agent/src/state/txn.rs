@@ -4,40 +4,40 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::kv::{Entry, Put};
+use super::{Error, State};
 use crate::acl::Access;
-use crate::kv::{Entry, Put};
-use crate::state::{Error, State};
 
 /// One operation of a transaction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Op {
-    pub(super) verb: String,
-    pub(super) put: Put,
+pub(crate) struct Op {
+    pub(crate) verb: String,
+    pub(crate) put: Put,
     /// The expected ModifyIndex of `cas`, `delete-cas` and `check-index`.
-    pub(super) index: u64,
-    pub(super) session: String,
+    pub(crate) index: u64,
+    pub(crate) session: String,
 }
 
 /// One line of a transaction's results.
 #[derive(Debug, Serialize)]
-pub(super) struct TxnResult {
+pub(crate) struct TxnResult {
     #[serde(rename = "KV")]
-    pub(super) kv: Arc<Entry>,
+    pub(crate) kv: Arc<Entry>,
 }
 
 /// Why an operation failed; a full agent's refusal has no operation.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct TxnError {
-    pub(super) op_index: usize,
-    pub(super) what: String,
+pub(crate) struct TxnError {
+    pub(crate) op_index: usize,
+    pub(crate) what: String,
 }
 
 /// What became of a transaction.
-pub(super) type Outcome = Result<Vec<TxnResult>, Vec<TxnError>>;
+pub(crate) type Outcome = Result<Vec<TxnResult>, Vec<TxnError>>;
 
 /// Whether the transaction only reads. It then takes no index, and its answer says more.
-pub(super) fn is_read_only(ops: &[Op]) -> bool {
+pub(crate) fn is_read_only(ops: &[Op]) -> bool {
     let writes = |verb: &str| {
         matches!(
             verb,
@@ -49,7 +49,7 @@ pub(super) fn is_read_only(ops: &[Op]) -> bool {
 
 impl State {
     /// Runs a transaction. The outer error is the agent being full.
-    pub(super) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Outcome, Error> {
+    pub(crate) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Outcome, Error> {
         let refused = self.refusals(&ops, access);
         if !refused.is_empty() {
             return Ok(Err(refused));

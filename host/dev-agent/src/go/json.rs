@@ -13,7 +13,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 /// A JSON value that keeps the order and the duplicates of an object's fields.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     Number(Number),
@@ -24,7 +24,7 @@ pub(super) enum Json {
 
 impl Json {
     /// The first JSON value of `body`.
-    pub(super) fn parse(body: &[u8]) -> Result<Json, String> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Json, String> {
         let text = String::from_utf8_lossy(body);
         let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Json>();
         match values.next() {
@@ -48,7 +48,7 @@ impl Json {
 
     /// The fields of an object; `null` is an object that says nothing. `target` is how Go names
     /// what it would decode into.
-    pub(super) fn fields(&self, target: &str) -> Result<&[(String, Json)], String> {
+    pub(crate) fn fields(&self, target: &str) -> Result<&[(String, Json)], String> {
         match self {
             Json::Object(fields) => Ok(fields),
             Json::Null => Ok(&[]),
@@ -57,7 +57,7 @@ impl Json {
     }
 
     /// The items of a list; `null` is `None`.
-    pub(super) fn items(&self, target: &str) -> Result<Option<&[Json]>, String> {
+    pub(crate) fn items(&self, target: &str) -> Result<Option<&[Json]>, String> {
         match self {
             Json::Array(items) => Ok(Some(items)),
             Json::Null => Ok(None),
@@ -70,7 +70,7 @@ impl Json {
     }
 
     /// Sets `target` to a string; `null` leaves it as it is.
-    pub(super) fn string(&self, field: &str, target: &mut String) -> Result<(), String> {
+    pub(crate) fn string(&self, field: &str, target: &mut String) -> Result<(), String> {
         match self {
             Json::String(text) => target.clone_from(text),
             Json::Null => {}
@@ -80,7 +80,7 @@ impl Json {
     }
 
     /// Sets `target` to an unsigned integer; `null` leaves it as it is.
-    pub(super) fn integer(&self, field: &str, target: &mut u64) -> Result<(), String> {
+    pub(crate) fn integer(&self, field: &str, target: &mut u64) -> Result<(), String> {
         match self {
             Json::Number(number) => match number.as_u64() {
                 Some(number) => *target = number,
@@ -98,7 +98,7 @@ impl Json {
     }
 
     /// Sets `target` to a boolean; `null` leaves it as it is.
-    pub(super) fn boolean(&self, field: &str, target: &mut bool) -> Result<(), String> {
+    pub(crate) fn boolean(&self, field: &str, target: &mut bool) -> Result<(), String> {
         match self {
             Json::Bool(value) => *target = *value,
             Json::Null => {}
@@ -110,7 +110,7 @@ impl Json {
     /// Sets `target` to a list of strings, whose type Go calls `kind`; `null` empties it. A
     /// `null` inside the list leaves the string that stood there before - Go decodes into the
     /// old list.
-    pub(super) fn strings(
+    pub(crate) fn strings(
         &self,
         field: &str,
         kind: &str,
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 }
 
 /// Prints as an agent in `-dev` mode does: indented, with a newline at the end.
-pub(super) fn print(value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn print(value: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::new();
     let formatter = PrettyFormatter::with_indent(b"    ");
     let printed = value.serialize(&mut Serializer::with_formatter(&mut text, formatter));

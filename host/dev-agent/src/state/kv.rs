@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use crate::sessions::session_key;
-use crate::state::{Change, Deadline, Error, State};
+use super::sessions::session_key;
+use super::{Change, Deadline, Error, State};
 
 /// Consul forgets a deleted key after this time; until then the key's deletion has an index.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
@@ -19,17 +19,17 @@ const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
 /// A key as it is stored and printed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Entry {
-    pub(super) lock_index: u64,
-    pub(super) key: String,
-    pub(super) flags: u64,
+pub(crate) struct Entry {
+    pub(crate) lock_index: u64,
+    pub(crate) key: String,
+    pub(crate) flags: u64,
     #[serde(serialize_with = "base64_or_null")]
-    pub(super) value: Bytes,
+    pub(crate) value: Bytes,
     /// The holder, as it was typed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session: Option<String>,
-    pub(super) create_index: u64,
-    pub(super) modify_index: u64,
+    pub(crate) session: Option<String>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,15 +42,15 @@ fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, 
 
 /// What a client wants a key to hold.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Put {
-    pub(super) key: String,
-    pub(super) value: Bytes,
-    pub(super) flags: u64,
+pub(crate) struct Put {
+    pub(crate) key: String,
+    pub(crate) value: Bytes,
+    pub(crate) flags: u64,
 }
 
 /// The keys' table and what belongs to it.
 #[derive(Default)]
-pub(super) struct Store {
+pub(crate) struct Store {
     /// Moves with every change of a key.
     index: u64,
     entries: BTreeMap<String, Arc<Entry>>,
@@ -71,20 +71,20 @@ struct Undo {
 }
 
 impl Store {
-    pub(super) fn get(&self, key: &str) -> Option<&Arc<Entry>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Arc<Entry>> {
         self.entries.get(key)
     }
 
     /// The keys under a prefix, sorted.
-    pub(super) fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
+    pub(crate) fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
         under(&self.entries, prefix).map(|(_, entry)| entry)
     }
 
-    pub(super) fn key_index(&self, key: &str) -> u64 {
+    pub(crate) fn key_index(&self, key: &str) -> u64 {
         self.get(key).map_or(self.index, |entry| entry.modify_index)
     }
 
-    pub(super) fn prefix_index(&self, prefix: &str) -> u64 {
+    pub(crate) fn prefix_index(&self, prefix: &str) -> u64 {
         if prefix.is_empty() {
             return self.index;
         }
@@ -95,7 +95,7 @@ impl Store {
 
     /// The prefix of all keys on the branch of the tree at which a missing key would be: a change of any of them also
     /// changes that branch.
-    pub(super) fn branch_of<'a>(&self, missing: &'a str) -> &'a str {
+    pub(crate) fn branch_of<'a>(&self, missing: &'a str) -> &'a str {
         let shared_with_neighbours = |from: &str, to: &str| {
             let earlier = (Bound::Unbounded, Bound::Excluded(from));
             let before = self.entries.range::<str, _>(earlier).next_back();
@@ -112,12 +112,12 @@ impl Store {
         &along[..next.map_or(along.len(), |next| fork + next.len_utf8())]
     }
 
-    pub(super) fn end_delay(&mut self, key: &str) {
+    pub(crate) fn end_delay(&mut self, key: &str) {
         self.delays.remove(key);
     }
 
     #[cfg(test)]
-    pub(super) fn delay_count(&self) -> usize {
+    pub(crate) fn delay_count(&self) -> usize {
         self.delays.len()
     }
 }
@@ -138,7 +138,7 @@ fn under<'a, V>(
 
 impl State {
     /// Writes a key whoever holds it; the holder stays, but the LockIndex becomes 0.
-    pub(super) fn kv_set(&mut self, put: Put) -> Result<(), Error> {
+    pub(crate) fn kv_set(&mut self, put: Put) -> Result<(), Error> {
         self.room_for_key(&put)?;
         let index = self.next_index();
         self.set(index, put);
@@ -146,14 +146,14 @@ impl State {
     }
 
     /// Writes a key if its ModifyIndex is `expected`; 0 means that it must not exist.
-    pub(super) fn kv_cas(&mut self, put: Put, expected: u64) -> Result<bool, Error> {
+    pub(crate) fn kv_cas(&mut self, put: Put, expected: u64) -> Result<bool, Error> {
         self.room_for_key(&put)?;
         let index = self.next_index();
         Ok(self.cas(index, put, expected).is_some())
     }
 
     /// Acquires a key for a session.
-    pub(super) fn kv_acquire(&mut self, put: Put, session: &str) -> Result<bool, Error> {
+    pub(crate) fn kv_acquire(&mut self, put: Put, session: &str) -> Result<bool, Error> {
         // The delay comes first, so that within it even an unknown session gets a "no".
         if self.is_delayed(&put.key) {
             return Ok(false);
@@ -164,36 +164,36 @@ impl State {
     }
 
     /// Releases a key if the session holds it. Value and flags are replaced.
-    pub(super) fn kv_release(&mut self, put: Put, session: &str) -> Result<bool, Error> {
+    pub(crate) fn kv_release(&mut self, put: Put, session: &str) -> Result<bool, Error> {
         self.room_for_key(&put)?;
         let index = self.next_index();
         Ok(self.unlock(index, put, session)?.is_some())
     }
 
     /// Deletes a key, held or not; no lock-delay follows.
-    pub(super) fn kv_delete(&mut self, key: &str) {
+    pub(crate) fn kv_delete(&mut self, key: &str) {
         let index = self.next_index();
         self.delete(index, key);
     }
 
     /// Deletes a key if its ModifyIndex is `expected`; a missing key counts as deleted.
-    pub(super) fn kv_delete_cas(&mut self, key: &str, expected: u64) -> bool {
+    pub(crate) fn kv_delete_cas(&mut self, key: &str, expected: u64) -> bool {
         let index = self.next_index();
         self.delete_cas(index, key, expected)
     }
 
     /// Deletes everything under a prefix.
-    pub(super) fn kv_delete_tree(&mut self, prefix: &str) {
+    pub(crate) fn kv_delete_tree(&mut self, prefix: &str) {
         let index = self.next_index();
         self.delete_tree(index, prefix);
     }
 
-    pub(super) fn is_delayed(&self, key: &str) -> bool {
+    pub(crate) fn is_delayed(&self, key: &str) -> bool {
         self.kv.delays.get(key).is_some_and(|end| *end > self.now)
     }
 
     /// Refuses a put that would take the store beyond its limits.
-    pub(super) fn room_for_key(&self, put: &Put) -> Result<(), Error> {
+    pub(crate) fn room_for_key(&self, put: &Put) -> Result<(), Error> {
         let known = self.kv.entries.contains_key(&put.key);
         if !known && self.kv.entries.len() + self.kv.delays.len() >= self.limits.keys {
             return Err(Error::Full {
@@ -207,17 +207,17 @@ impl State {
     // What follows works at an index the caller took: a transaction has one for all its
     // operations, and so has the end of a session for all its keys.
 
-    pub(super) fn set(&mut self, index: u64, put: Put) -> Arc<Entry> {
+    pub(crate) fn set(&mut self, index: u64, put: Put) -> Arc<Entry> {
         let session = self.kv.get(&put.key).and_then(|old| old.session.clone());
         self.write(index, put, 0, session)
     }
 
-    pub(super) fn cas(&mut self, index: u64, put: Put, expected: u64) -> Option<Arc<Entry>> {
+    pub(crate) fn cas(&mut self, index: u64, put: Put, expected: u64) -> Option<Arc<Entry>> {
         let current = self.kv.get(&put.key).map_or(0, |old| old.modify_index);
         (current == expected).then(|| self.set(index, put))
     }
 
-    pub(super) fn lock(
+    pub(crate) fn lock(
         &mut self,
         index: u64,
         put: Put,
@@ -246,7 +246,7 @@ impl State {
         )))
     }
 
-    pub(super) fn unlock(
+    pub(crate) fn unlock(
         &mut self,
         index: u64,
         put: Put,
@@ -264,14 +264,14 @@ impl State {
         }
     }
 
-    pub(super) fn delete(&mut self, index: u64, key: &str) {
+    pub(crate) fn delete(&mut self, index: u64, key: &str) {
         if self.kv.get(key).is_some() {
             self.bury(key, index);
             self.replace(index, key, None);
         }
     }
 
-    pub(super) fn delete_cas(&mut self, index: u64, key: &str, expected: u64) -> bool {
+    pub(crate) fn delete_cas(&mut self, index: u64, key: &str, expected: u64) -> bool {
         match self.kv.get(key) {
             Some(old) if old.modify_index != expected => false,
             _ => {
@@ -281,7 +281,7 @@ impl State {
         }
     }
 
-    pub(super) fn delete_tree(&mut self, index: u64, prefix: &str) {
+    pub(crate) fn delete_tree(&mut self, index: u64, prefix: &str) {
         let keys: Vec<String> = self
             .kv
             .list(prefix)
@@ -300,7 +300,7 @@ impl State {
     }
 
     /// Releases or deletes what a session held, and delays the next holder.
-    pub(super) fn invalidate_locks(
+    pub(crate) fn invalidate_locks(
         &mut self,
         session: &str,
         index: u64,
@@ -416,12 +416,12 @@ impl State {
 
     /// Forgets deleted keys. Consul does so key by key; all at once needs no timer per key, and
     /// at worst a blocked query on a deleted prefix returns once more than it had to.
-    pub(super) fn reap_tombstones(&mut self) {
+    pub(crate) fn reap_tombstones(&mut self) {
         self.kv.tombstones.clear();
         self.kv.index = self.next_index();
     }
 
-    pub(super) fn begin_transaction(&mut self) {
+    pub(crate) fn begin_transaction(&mut self) {
         self.kv.undo = Some(Undo {
             index: self.kv.index,
             entries: Vec::new(),
@@ -430,7 +430,7 @@ impl State {
     }
 
     /// Keeps what happened since `begin_transaction`, or takes it back.
-    pub(super) fn end_transaction(&mut self, keep: bool) {
+    pub(crate) fn end_transaction(&mut self, keep: bool) {
         let Some(undo) = self.kv.undo.take() else {
             return;
         };

@@ -1,41 +1,38 @@
-//! `/v1/session/..`
+//! `/v1/session/`: sessions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
-
-use hyper::StatusCode;
-
+use super::lock_delay;
 use crate::acl::Access;
-use crate::http::{Agent, Refusal, Reply, Request, permission_denied};
-use crate::json::Json;
-use crate::sessions::{ServiceCheck, Session, session_key};
+use crate::agent::Agent;
+use crate::error::ErrorResponse;
+use crate::go::json::Json;
+use crate::request::Request;
+use crate::response::Response;
+use crate::state::sessions::{ServiceCheck, Session, session_key};
 use crate::state::{Error, Query, State};
-use crate::{duration, json};
 
-pub(super) async fn create(agent: &Agent, mut request: Request) -> Result<Reply, Refusal> {
-    request.no_namespace()?;
+/// `PUT /v1/session/create`
+pub(crate) async fn create(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
+    request.reject_namespace()?;
     // Consul looks at the body only if its length is declared. A chunked one - whatever it
     // says - creates a session with all defaults, and so it does here.
     let declared = request.content_length().is_some();
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
     let mut session = Session::with_defaults(&agent.node);
     if declared && !body.is_empty() {
-        decode(&body, &mut session).map_err(|why| {
-            let text = format!("Request decode failed: {why}");
-            Reply::text(StatusCode::BAD_REQUEST, text)
-        })?;
+        decode(&body, &mut session).map_err(ErrorResponse::decode_failed)?;
     }
-    request.same_datacenter(agent)?;
+    agent.check_datacenter(request.datacenter())?;
     if session.node.is_empty() {
-        return Err(Error::rejected("Must provide Node").into());
+        return Err(ErrorResponse::internal_server_error("Must provide Node"));
     }
-    if !request.access(agent)?.is_allowed() {
-        return Err(permission_denied());
-    }
+    agent.require_access(&request)?;
     let id = uuid::Uuid::new_v4().to_string();
-    agent.hub.with(|state| state.create_session(&id, session))?;
-    Ok(Reply::json(&serde_json::json!({ "ID": id })))
+    agent
+        .state
+        .with(|state| state.create_session(&id, session))?;
+    Ok(Response::json(&serde_json::json!({ "ID": id })))
 }
 
 /// How Go names what it decodes a create request into.
@@ -67,7 +64,7 @@ fn decode(body: &[u8], session: &mut Session) -> Result<(), String> {
             _ => {}
         }
     }
-    if let Some(delay) = duration::lock_delay(&delay)? {
+    if let Some(delay) = lock_delay::decode(&delay)? {
         session.lock_delay = delay;
     }
     Ok(())
@@ -97,105 +94,95 @@ fn service_checks(value: &Json) -> Result<Option<Vec<ServiceCheck>>, String> {
     Ok(Some(checks))
 }
 
-pub(super) fn destroy(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    request.no_namespace()?;
+/// `PUT /v1/session/destroy/:id`
+pub(crate) fn destroy(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.reject_namespace()?;
     let id = session_id(request)?;
-    request.same_datacenter(agent)?;
-    let access = request.access(agent)?;
-    if agent.acl.is_on()
+    agent.check_datacenter(request.datacenter())?;
+    let access = agent.access(request)?;
+    if agent.acl.is_enabled()
         && let Err(Error::Rejected(why)) = session_key(id)
     {
-        return Err(Error::rejected(format!("Session lookup failed: {why}")).into());
+        return Err(ErrorResponse::internal_server_error(format!(
+            "Session lookup failed: {why}"
+        )));
     }
-    may_touch(agent, access, id)?;
-    agent.hub.with(|state| state.destroy_session(id))?;
-    Ok(Reply::json(&true))
+    authorize(agent, access, id)?;
+    agent.state.with(|state| state.destroy_session(id))?;
+    Ok(Response::json(&true))
 }
 
-pub(super) fn renew(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    request.common()?;
+/// `PUT /v1/session/renew/:id`
+pub(crate) fn renew(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.check_common_params()?;
     let id = session_id(request)?;
-    request.same_datacenter(agent)?;
-    may_touch(agent, request.access(agent)?, id)?;
-    match agent.hub.with(|state| state.renew_session(id))? {
-        Some(session) => Ok(Reply::json(&[session])),
+    agent.check_datacenter(request.datacenter())?;
+    authorize(agent, agent.access(request)?, id)?;
+    match agent.state.with(|state| state.renew_session(id))? {
+        Some(session) => Ok(Response::json(&[session])),
         None => {
             let text = format!("Session id '{id}' not found");
-            Err(Reply::text(StatusCode::NOT_FOUND, text).into())
+            Err(ErrorResponse::not_found(text))
         }
     }
 }
 
-fn session_id(request: &Request) -> Result<&str, Refusal> {
-    if request.tail.is_empty() {
-        return Err(Reply::text(StatusCode::BAD_REQUEST, "Missing session").into());
+fn session_id(request: &Request) -> Result<&str, ErrorResponse> {
+    if request.suffix.is_empty() {
+        return Err(ErrorResponse::bad_request("Missing session"));
     }
-    Ok(&request.tail)
+    Ok(&request.suffix)
 }
 
 /// Only a session that exists needs a right: of an unknown one anybody may hear that it is gone.
-fn may_touch(agent: &Agent, access: Access, id: &str) -> Result<(), Refusal> {
+fn authorize(agent: &Agent, access: Access, id: &str) -> Result<(), ErrorResponse> {
     let key = session_key(id)?;
-    if !access.is_allowed() && agent.hub.with(|state| state.sessions.get(&key)).is_some() {
-        return Err(permission_denied());
+    if !access.is_allowed() && agent.state.with(|state| state.sessions.get(&key)).is_some() {
+        return Err(ErrorResponse::permission_denied());
     }
     Ok(())
 }
 
-pub(super) async fn info(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    request.common()?;
+/// `GET /v1/session/info/:id`
+pub(crate) async fn info(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.check_common_params()?;
     let id = session_id(request)?;
     let key = || {
         // Another datacenter and a bad token are found out before a bad id.
-        request.same_datacenter(agent)?;
-        request.access(agent)?;
+        agent.check_datacenter(request.datacenter())?;
+        agent.access(request)?;
         Ok(session_key(id)?)
     };
-    let key = key().map_err(Reply::failed_read)?;
+    let key = key().map_err(ErrorResponse::with_failed_read_headers)?;
     let find = |state: &State| state.sessions.get(&key).into_iter().collect();
     read(agent, request, Query::Session(key.clone()), find).await
 }
 
-pub(super) async fn node(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    request.common()?;
-    if request.tail.is_empty() {
-        return Err(Reply::text(StatusCode::BAD_REQUEST, "Missing node name").into());
+/// `GET /v1/session/node/:name`
+pub(crate) async fn node(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.check_common_params()?;
+    if request.suffix.is_empty() {
+        return Err(ErrorResponse::bad_request("Missing node name"));
     }
-    let node = request.tail.to_lowercase();
+    let node = request.suffix.to_lowercase();
     let find = |state: &State| state.sessions.of_node(&node);
     read(agent, request, Query::NodeSessions(node.clone()), find).await
 }
 
-pub(super) async fn list(agent: &Agent, request: &Request) -> Result<Reply, Refusal> {
-    request.common()?;
+/// `GET /v1/session/list`
+pub(crate) async fn list(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.check_common_params()?;
     let (index, sessions) = agent
         .read(request, Query::Sessions, |state, access| {
             access.is_allowed().then(|| state.sessions.list())
         })
         .await
-        .map_err(Reply::failed_read)?;
-    let reply = match sessions {
-        Some(sessions) => Reply::printed(agent.printed_list.at(index, &sessions)),
-        None => Reply::json(&[(); 0]),
+        .map_err(ErrorResponse::with_failed_read_headers)?;
+    let response = match sessions {
+        Some(sessions) => Response::serialized(agent.session_list.get(index, &sessions)),
+        None => Response::json(&[(); 0]),
     };
-    Ok(reply.with_index(index))
-}
-
-/// The list of all sessions as it was printed last. Of ten thousand sessions it is megabytes, and
-/// a thousand watchers that wake at once all want the same.
-#[derive(Default)]
-pub(super) struct PrintedList(Mutex<(u64, Bytes)>);
-
-impl PrintedList {
-    /// The list at an index. Who comes while it is printed waits for it instead of printing it
-    /// once more.
-    fn at(&self, index: u64, sessions: &[Arc<Session>]) -> Bytes {
-        let mut printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if printed.0 != index {
-            *printed = (index, json::print(&sessions).into());
-        }
-        printed.1.clone()
-    }
+    Ok(response.with_index(index))
 }
 
 async fn read(
@@ -203,7 +190,7 @@ async fn read(
     request: &Request,
     query: Query,
     find: impl Fn(&State) -> Vec<Arc<Session>>,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let (index, sessions) = agent
         .read(request, query, |state, access| {
             if access.is_allowed() {
@@ -213,6 +200,6 @@ async fn read(
             }
         })
         .await
-        .map_err(Reply::failed_read)?;
-    Ok(Reply::json(&sessions).with_index(index))
+        .map_err(ErrorResponse::with_failed_read_headers)?;
+    Ok(Response::json(&sessions).with_index(index))
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::catalog::{Check, NodeDetails, Registration};
+use super::kv::Put;
+use super::sessions::Session;
+use super::txn::Op;
+use super::{Change, Error, Query, State};
 use crate::acl::Access;
-use crate::catalog::{Check, NodeDetails, Registration};
-use crate::kv::Put;
 use crate::limits::Limits;
-use crate::sessions::Session;
-use crate::state::{Change, Error, Query, State};
-use crate::txn::Op;
 
 const S: i64 = 1_000_000_000;
 

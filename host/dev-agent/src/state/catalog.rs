@@ -9,56 +9,56 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::sessions::SERF_HEALTH;
-use crate::state::{Change, Deadline, Error, State};
+use super::sessions::SERF_HEALTH;
+use super::{Change, Deadline, Error, State};
 
 /// A node with what runs on it.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) details: NodeDetails,
-    pub(super) services: BTreeMap<String, Service>,
+pub(crate) struct Node {
+    pub(crate) details: NodeDetails,
+    pub(crate) services: BTreeMap<String, Service>,
     /// By id in lower case.
-    pub(super) checks: BTreeMap<String, Check>,
+    pub(crate) checks: BTreeMap<String, Check>,
 }
 
 /// A node as it is printed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct NodeDetails {
+pub(crate) struct NodeDetails {
     #[serde(rename = "ID")]
-    pub(super) id: String,
-    pub(super) node: String,
-    pub(super) address: String,
-    pub(super) datacenter: String,
-    pub(super) tagged_addresses: Option<BTreeMap<String, String>>,
-    pub(super) meta: Option<BTreeMap<String, String>>,
-    pub(super) create_index: u64,
-    pub(super) modify_index: u64,
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) address: String,
+    pub(crate) datacenter: String,
+    pub(crate) tagged_addresses: Option<BTreeMap<String, String>>,
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 /// A service as the catalog prints it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Service {
+pub(crate) struct Service {
     #[serde(rename = "ID")]
-    pub(super) id: String,
-    pub(super) service: String,
-    pub(super) tags: Vec<String>,
-    pub(super) address: String,
-    pub(super) meta: Option<BTreeMap<String, String>>,
-    pub(super) port: u64,
-    pub(super) weights: Weights,
-    pub(super) enable_tag_override: bool,
-    pub(super) proxy: Proxy,
-    pub(super) connect: Map<String, Value>,
-    pub(super) create_index: u64,
-    pub(super) modify_index: u64,
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) address: String,
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+    pub(crate) port: u64,
+    pub(crate) weights: Weights,
+    pub(crate) enable_tag_override: bool,
+    pub(crate) proxy: Proxy,
+    pub(crate) connect: Map<String, Value>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 /// A service's weights; the agent keeps Consul's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     passing: u64,
     warning: u64,
 }
@@ -75,7 +75,7 @@ impl Default for Weights {
 /// A service's proxy; there never is one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     mesh_gateway: Map<String, Value>,
     expose: Map<String, Value>,
 }
@@ -83,40 +83,40 @@ pub(super) struct Proxy {
 /// A check as it is printed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Check {
-    pub(super) node: String,
+pub(crate) struct Check {
+    pub(crate) node: String,
     #[serde(rename = "CheckID")]
-    pub(super) check_id: String,
-    pub(super) name: String,
-    pub(super) status: String,
-    pub(super) notes: String,
-    pub(super) output: String,
+    pub(crate) check_id: String,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) notes: String,
+    pub(crate) output: String,
     #[serde(rename = "ServiceID")]
-    pub(super) service_id: String,
-    pub(super) service_name: String,
-    pub(super) service_tags: Vec<String>,
+    pub(crate) service_id: String,
+    pub(crate) service_name: String,
+    pub(crate) service_tags: Vec<String>,
     #[serde(rename = "Type")]
-    pub(super) kind: String,
-    pub(super) definition: Map<String, Value>,
-    pub(super) create_index: u64,
-    pub(super) modify_index: u64,
+    pub(crate) kind: String,
+    pub(crate) definition: Map<String, Value>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 /// What `/v1/catalog/register` asks for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registration {
-    pub(super) node: NodeDetails,
-    pub(super) skip_node_update: bool,
-    pub(super) service: Option<Service>,
-    pub(super) checks: Vec<Check>,
+pub(crate) struct Registration {
+    pub(crate) node: NodeDetails,
+    pub(crate) skip_node_update: bool,
+    pub(crate) service: Option<Service>,
+    pub(crate) checks: Vec<Check>,
 }
 
 /// The catalog's tables.
 #[derive(Default)]
-pub(super) struct Catalog {
-    pub(super) nodes_index: u64,
+pub(crate) struct Catalog {
+    pub(crate) nodes_index: u64,
     services_index: u64,
-    pub(super) checks_index: u64,
+    pub(crate) checks_index: u64,
     /// By name in lower case.
     nodes: BTreeMap<String, Node>,
     /// The own node's TTL checks, by check.
@@ -133,24 +133,24 @@ struct TtlCheck {
 
 impl Node {
     /// A check, by its id in any case.
-    pub(super) fn check(&self, id: &str) -> Option<&Check> {
+    pub(crate) fn check(&self, id: &str) -> Option<&Check> {
         self.checks.get(&id.to_lowercase())
     }
 }
 
 impl Catalog {
     /// A node, by its name in any case.
-    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(&name.to_lowercase())
     }
 
     /// All nodes, sorted by name.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
 
     /// The index of a node with its services: both tables', unless the node is unknown.
-    pub(super) fn node_index(&self, name: &str) -> u64 {
+    pub(crate) fn node_index(&self, name: &str) -> u64 {
         let known = self.node(name);
         known.map_or(0, |_| self.nodes_index.max(self.services_index))
     }
@@ -162,7 +162,7 @@ impl Catalog {
 }
 
 impl State {
-    pub(super) fn register_own_node(&mut self) {
+    pub(crate) fn register_own_node(&mut self) {
         let address = "127.0.0.1".to_owned();
         let addresses = ["lan", "lan_ipv4", "wan", "wan_ipv4"];
         let registration = Registration {
@@ -198,7 +198,7 @@ impl State {
     }
 
     /// Registers or updates a node, a service and checks.
-    pub(super) fn register(&mut self, registration: Registration) -> Result<(), Error> {
+    pub(crate) fn register(&mut self, registration: Registration) -> Result<(), Error> {
         let node = &registration.node;
         if node.node.is_empty() {
             return Err(Error::rejected("Must provide node"));
@@ -328,7 +328,7 @@ impl State {
     /// Removes one service with its checks, or one check, or a whole node, and ends the sessions
     /// bound to what went. The own node comes back at once, as a real agent would see to within a
     /// minute.
-    pub(super) fn deregister(&mut self, node: &str, service: &str, check: &str) {
+    pub(crate) fn deregister(&mut self, node: &str, service: &str, check: &str) {
         let index = self.next_index();
         let key = node.to_lowercase();
         let Some(entry) = self.catalog.nodes.get_mut(&key) else {
@@ -388,7 +388,7 @@ impl State {
 
     /// Registers a check of the own node; with a TTL it turns critical unless it is renewed. One that is there already keeps
     /// its status, whatever is asked for.
-    pub(super) fn register_check(
+    pub(crate) fn register_check(
         &mut self,
         mut check: Check,
         ttl: Option<Duration>,
@@ -439,7 +439,7 @@ impl State {
     }
 
     /// Sets the status of one of the own TTL checks and starts its time anew.
-    pub(super) fn update_check(
+    pub(crate) fn update_check(
         &mut self,
         id: &str,
         status: &str,
@@ -455,7 +455,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn expire_check(&mut self, id: &str) {
+    pub(crate) fn expire_check(&mut self, id: &str) {
         let Some(check) = self.catalog.ttl_checks.get_mut(id) else {
             return;
         };
@@ -486,14 +486,14 @@ impl State {
     }
 
     /// The services of the own node.
-    pub(super) fn own_services(&self) -> impl Iterator<Item = &Service> {
+    pub(crate) fn own_services(&self) -> impl Iterator<Item = &Service> {
         let own = self.catalog.node(&self.node);
         own.into_iter().flat_map(|node| node.services.values())
     }
 
     /// The checks of the own node that a client registered, as the agent knows them: with their latest output, and without
     /// indexes, which are the catalog's.
-    pub(super) fn own_checks(&self) -> impl Iterator<Item = Check> {
+    pub(crate) fn own_checks(&self) -> impl Iterator<Item = Check> {
         let own = self.catalog.node(&self.node);
         own.into_iter()
             .flat_map(|node| node.checks.values())

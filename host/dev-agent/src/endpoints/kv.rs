@@ -1,0 +1,155 @@
+//! `/v1/kv/`: the key-value store.
+
+use std::sync::Arc;
+
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, StatusCode};
+
+use crate::agent::Agent;
+use crate::error::ErrorResponse;
+use crate::request::Request;
+use crate::response::Response;
+use crate::state::Query;
+use crate::state::kv::{Entry, Put};
+
+/// All methods of `/v1/kv/:key`.
+pub(crate) async fn handle(agent: &Agent, request: Request) -> Result<Response, ErrorResponse> {
+    request.blocking_options()?;
+    match request.method {
+        Method::PUT => put(agent, request).await,
+        Method::DELETE => delete(agent, &request),
+        _ if request.params.has("keys") => keys(agent, &request).await,
+        _ if request.params.has("recurse") => recurse(agent, &request).await,
+        _ => get(agent, &request).await,
+    }
+}
+
+fn key(request: &Request) -> Result<&str, ErrorResponse> {
+    if request.suffix.is_empty() {
+        return Err(ErrorResponse::bad_request("Missing key name"));
+    }
+    request.reject_namespace()?;
+    Ok(&request.suffix)
+}
+
+async fn get(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    let key = key(request)?;
+    let (index, entry) = agent
+        .read(request, Query::Key(key.into()), |state, access| {
+            access.is_allowed().then(|| state.kv.get(key).cloned())
+        })
+        .await?;
+    let response = match entry.ok_or_else(ErrorResponse::permission_denied)? {
+        None => Response::empty(StatusCode::NOT_FOUND),
+        Some(entry) if request.params.has("raw") => {
+            // The value is anybody's: a browser must not take it for a page of the agent.
+            let mut response = Response::empty(StatusCode::OK)
+                .with(CONTENT_TYPE.as_str(), "text/plain")
+                .with("X-Content-Type-Options", "nosniff")
+                .with("Content-Security-Policy", "sandbox");
+            response.body = entry.value.clone();
+            response
+        }
+        Some(entry) => Response::json(&[entry]),
+    };
+    Ok(response.with_index(index))
+}
+
+async fn recurse(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    let (index, entries) = list(agent, request).await?;
+    let response = if entries.is_empty() {
+        Response::empty(StatusCode::NOT_FOUND)
+    } else {
+        Response::json(&entries)
+    };
+    Ok(response.with_index(index))
+}
+
+async fn keys(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    let prefix = &request.suffix;
+    let (index, entries) = list(agent, request).await?;
+    let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let separator = request.params.get("separator").unwrap_or_default();
+    if !separator.is_empty() {
+        for key in &mut keys {
+            if let Some(at) = key[prefix.len()..].find(separator) {
+                *key = &key[..prefix.len() + at + separator.len()];
+            }
+        }
+        keys.dedup();
+    }
+    let response = if keys.is_empty() && !prefix.is_empty() {
+        Response::empty(StatusCode::NOT_FOUND)
+    } else {
+        Response::json(&keys)
+    };
+    Ok(response.with_index(index))
+}
+
+async fn list(agent: &Agent, request: &Request) -> Result<(u64, Vec<Arc<Entry>>), ErrorResponse> {
+    request.reject_namespace()?;
+    let prefix = &request.suffix;
+    agent
+        .read(request, Query::Prefix(prefix.clone()), |state, access| {
+            let readable = state.kv.list(prefix).filter(|_| access.is_allowed());
+            readable.cloned().collect()
+        })
+        .await
+}
+
+async fn put(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
+    let key = key(&request)?.to_owned();
+    request.params.at_most_one(&["acquire", "cas", "release"])?;
+    let flags = request.params.uint("flags")?.unwrap_or(0);
+    let cas = request.params.uint("cas")?;
+    // Unlike Consul 1.8, a chunked body is held to the limit as well; newer ones do that too.
+    let value = request
+        .read_body(agent.limits.value_bytes, "kv_max_value_size")
+        .await?;
+    authorize_write(agent, &request)?;
+    let put = Put { key, value, flags };
+    let params = &request.params;
+    let done = agent.state.with(|state| {
+        if let Some(session) = params.get("acquire") {
+            state.kv_acquire(put, session)
+        } else if let Some(session) = params.get("release") {
+            state.kv_release(put, session)
+        } else if let Some(expected) = cas {
+            state.kv_cas(put, expected)
+        } else {
+            state.kv_set(put).map(|()| true)
+        }
+    })?;
+    Ok(Response::json(&done))
+}
+
+fn delete(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    let params = &request.params;
+    params.at_most_one(&["cas", "recurse"])?;
+    let tree = params.has("recurse");
+    let key = if tree {
+        request.reject_namespace()?;
+        &request.suffix
+    } else {
+        key(request)?
+    };
+    let cas = params.uint("cas")?;
+    authorize_write(agent, request)?;
+    let done = agent.state.with(|state| match cas {
+        Some(expected) => state.kv_delete_cas(key, expected),
+        None if tree => {
+            state.kv_delete_tree(key);
+            true
+        }
+        None => {
+            state.kv_delete(key);
+            true
+        }
+    });
+    Ok(Response::json(&done))
+}
+
+fn authorize_write(agent: &Agent, request: &Request) -> Result<(), ErrorResponse> {
+    agent.check_datacenter(request.datacenter())?;
+    agent.require_access(request)
+}

@@ -1,0 +1,133 @@
+//! URLs as Go's `net/url` and `path` decode, clean and encode them.
+
+/// Bytes that Go's `url.URL.EscapedPath` leaves alone, besides letters and digits.
+const PATH: &[u8] = b"-_.~$&+,/:;=@";
+
+/// Decodes percent-encoding. Bytes that are not UTF-8 become U+FFFD.
+///
+/// Returns `None` if a `%` is not followed by two hexadecimal digits.
+pub(crate) fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let [high, low, after @ ..] = rest else {
+            return None;
+        };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16);
+        bytes.push((digit(high)? * 16 + digit(low)?) as u8);
+        rest = after;
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Decodes a query string into its parameters, in order, as `url.ParseQuery` does.
+///
+/// Returns `None` if [`decode`] does for a name or a value.
+pub(crate) fn parse_query(query: &str) -> Option<Vec<(String, String)>> {
+    let mut params = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = |text: &str| decode(&text.replace('+', " "));
+        params.push((decoded(name)?, decoded(value)?));
+    }
+    Some(params)
+}
+
+/// Encodes parameters, sorted by name, as `url.Values.Encode` does.
+pub(crate) fn encode_query(params: &[(String, String)]) -> String {
+    let mut params: Vec<&(String, String)> = params.iter().collect();
+    params.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let escaped = |text: &str| escape(text, b"-_.~ ").replace(' ', "+");
+    let pair = |(name, value): &(String, String)| format!("{}={}", escaped(name), escaped(value));
+    let pairs: Vec<String> = params.into_iter().map(pair).collect();
+    pairs.join("&")
+}
+
+/// Encodes a path as `url.URL.EscapedPath` does.
+pub(crate) fn encode_path(path: &str) -> String {
+    escape(path, PATH)
+}
+
+fn escape(text: &str, kept: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Removes empty, `.` and `..` segments as `path.Clean` does, but keeps a trailing slash, as Go's
+/// router does.
+pub(crate) fn clean_path(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let mut cleaned = format!("/{}", segments.join("/"));
+    if path.ends_with('/') && !cleaned.ends_with('/') {
+        cleaned.push('/');
+    }
+    cleaned
+}
+
+/// Returns whether `unicode.IsPrint` accepts `c`: letters, marks, numbers, punctuation, symbols
+/// and the ASCII space.
+pub(crate) fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_control();
+    }
+    // The standard library exposes this property only through `escape_debug`, which also escapes
+    // a combining mark at the start of a string, hence the leading letter.
+    !format!("a{c}").escape_debug().to_string().contains('\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_like_go_does() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/v1/kv/a//b", "/v1/kv/a/b"),
+            ("/v1/kv/a/", "/v1/kv/a/"),
+            ("/v1/kv/a/../b", "/v1/kv/b"),
+            ("/../..", "/"),
+            ("/v1/./kv//", "/v1/kv/"),
+        ] {
+            assert_eq!(clean_path(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn queries_are_read_like_go_does() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            parse_query("a=1&&a=2&recurse&b=x%20y+z&=v"),
+            Some(vec![
+                pair("a", "1"),
+                pair("a", "2"),
+                pair("recurse", ""),
+                pair("b", "x y z"),
+                pair("", "v"),
+            ])
+        );
+        assert_eq!(parse_query("a=%zz"), None);
+        assert_eq!(parse_query("a=%4"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Requests as the endpoints see them, and what all endpoints read from one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{AUTHORIZATION, EXPECT};
+use hyper::{HeaderMap, Method};
+
+use crate::error::ErrorResponse;
+use crate::go::duration;
+use crate::params::Params;
+use crate::shared_state::BlockingOptions;
+
+/// How long a body may take to arrive; a stalled client must not hold its connection forever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the agent goes on reading a body that it has rejected.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many bytes the agent reads of a body that it has rejected.
+const DRAIN_BYTES: usize = 1024 * 1024;
+
+/// A routed request.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// The decoded part of the path after the endpoint's own: a key, a session id, a name.
+    pub(crate) suffix: String,
+    pub(crate) params: Params,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+}
+
+impl Request {
+    /// Checks the parameters that most of Consul's endpoints check first.
+    pub(crate) fn check_common_params(&self) -> Result<(), ErrorResponse> {
+        self.blocking_options()?;
+        self.reject_namespace()
+    }
+
+    /// Reads `index` and `wait`, and rejects contradictory consistency modes. The agent has only
+    /// one consistency mode, so it ignores which one the request asks for.
+    pub(crate) fn blocking_options(&self) -> Result<BlockingOptions, ErrorResponse> {
+        for weak in ["stale", "cached"] {
+            if self.params.has(weak) && self.params.has("consistent") {
+                return Err(ErrorResponse::bad_request(format!(
+                    "Cannot specify ?{weak} with ?consistent, conflicting semantics."
+                )));
+            }
+        }
+        let mut options = BlockingOptions::default();
+        if let Some(wait) = self.params.get_non_empty("wait") {
+            let invalid = |_| ErrorResponse::bad_request("Invalid wait time");
+            let wait = duration::parse(wait).map_err(invalid)?;
+            options.wait = Duration::from_nanos(wait.try_into().unwrap_or(0));
+        }
+        if let Some(index) = self.params.get_non_empty("index") {
+            // Rust also accepts a plus sign.
+            let unsigned = index.starts_with(|c: char| c.is_ascii_digit());
+            options.index = match index.parse() {
+                Ok(index) if unsigned => index,
+                _ => return Err(ErrorResponse::bad_request("Invalid index")),
+            };
+        }
+        Ok(options)
+    }
+
+    /// Returns the datacenter that the query names; empty if it names none.
+    pub(crate) fn datacenter(&self) -> &str {
+        self.params.get("dc").unwrap_or_default()
+    }
+
+    /// Rejects a namespace, which only Consul Enterprise has.
+    pub(crate) fn reject_namespace(&self) -> Result<(), ErrorResponse> {
+        let header = self.headers.get("X-Consul-Namespace");
+        let place = if self.params.get_non_empty("ns").is_some() {
+            "query parameter: \"ns\""
+        } else if header.is_some_and(|namespace| !namespace.is_empty()) {
+            "header: \"X-Consul-Namespace\""
+        } else {
+            return Ok(());
+        };
+        Err(ErrorResponse::bad_request(format!(
+            "Bad request: Invalid {place} - Namespaces are a Consul Enterprise feature"
+        )))
+    }
+
+    /// Returns the first non-empty token of the query, `X-Consul-Token` and `Authorization`.
+    pub(crate) fn token(&self) -> Option<&str> {
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        let bearer = || {
+            let (scheme, token) = header(AUTHORIZATION.as_str())?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        };
+        let non_empty = |token: &&str| !token.is_empty();
+        self.params
+            .get_non_empty("token")
+            .or_else(|| header("X-Consul-Token").filter(non_empty))
+            .or_else(|| bearer().filter(non_empty))
+    }
+
+    /// Returns the declared length of the body; a chunked body declares none.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    ///
+    /// A body of more than `limit` bytes is a 413 that names `setting`, the option of Consul's
+    /// configuration that sets the limit. A body that ends early or stalls is a 400.
+    pub(crate) async fn read_body(
+        &mut self,
+        limit: usize,
+        setting: &str,
+    ) -> Result<Bytes, ErrorResponse> {
+        let declared = self.content_length();
+        if declared.is_none_or(|length| length <= limit as u64) {
+            let body = Limited::new(&mut self.body, limit).collect();
+            match tokio::time::timeout(BODY_TIMEOUT, body).await {
+                Ok(Ok(body)) => return Ok(body.to_bytes()),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {}
+                Ok(Err(_)) | Err(_) => return Err(ErrorResponse::incomplete_body()),
+            }
+        }
+        // A client that is still writing when the connection closes may never see the response, so
+        // part of the rest is read and dropped. A client that sent `Expect` is not writing yet.
+        if !self.headers.contains_key(EXPECT) {
+            let rest = Limited::new(&mut self.body, DRAIN_BYTES).collect();
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
+        }
+        let length = declared.map_or_else(|| format!(">{limit}"), |length| length.to_string());
+        let text = format!(
+            "Request body({length} bytes) too large, max size: {limit} bytes. \
+             See https://www.consul.io/docs/agent/options.html#{setting}."
+        );
+        Err(ErrorResponse::payload_too_large(text).closing())
+    }
+}
