@@ -131,8 +131,5 @@ fn with_jitter(wait: Duration) -> Duration {
         Duration::ZERO => DEFAULT_WAIT,
         wait => wait.min(MAX_WAIT),
     };
-    // A random UUID is all the randomness this crate has, and enough of it.
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let most = wait / JITTER;
-    wait + most.mul_f64(random as f64 / u64::MAX as f64)
+    wait + (wait / JITTER).mul_f64(fastrand::f64())
 }

@@ -1,28 +1,42 @@
 //! URLs as Go's `net/url` and `path` decode, clean and encode them.
 
-/// Bytes that Go's `url.URL.EscapedPath` leaves alone, besides letters and digits.
-const PATH: &[u8] = b"-_.~$&+,/:;=@";
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The bytes that `url.QueryEscape` encodes, except for the space, which it turns into a `+`.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b' ');
+
+/// The bytes that `url.URL.EscapedPath` encodes.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// Decodes percent-encoding. Bytes that are not UTF-8 become U+FFFD.
 ///
 /// Returns `None` if a `%` is not followed by two hexadecimal digits.
 pub(crate) fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let [high, low, after @ ..] = rest else {
-            return None;
-        };
-        let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-        rest = after;
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    // The library leaves such a `%` as it is; Go rejects it.
+    let mut escapes = text.split('%').skip(1).map(str::as_bytes);
+    let valid = escapes.all(|escape| match escape {
+        [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        _ => false,
+    });
+    valid.then(|| percent_decode_str(text).decode_utf8_lossy().into_owned())
 }
 
 /// Decodes a query string into its parameters, in order, as `url.ParseQuery` does.
@@ -42,7 +56,11 @@ pub(crate) fn parse_query(query: &str) -> Option<Vec<(String, String)>> {
 pub(crate) fn encode_query(params: &[(String, String)]) -> String {
     let mut params: Vec<&(String, String)> = params.iter().collect();
     params.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let escaped = |text: &str| escape(text, b"-_.~ ").replace(' ', "+");
+    let escaped = |text: &str| {
+        utf8_percent_encode(text, QUERY)
+            .to_string()
+            .replace(' ', "+")
+    };
     let pair = |(name, value): &(String, String)| format!("{}={}", escaped(name), escaped(value));
     let pairs: Vec<String> = params.into_iter().map(pair).collect();
     pairs.join("&")
@@ -50,19 +68,7 @@ pub(crate) fn encode_query(params: &[(String, String)]) -> String {
 
 /// Encodes a path as `url.URL.EscapedPath` does.
 pub(crate) fn encode_path(path: &str) -> String {
-    escape(path, PATH)
-}
-
-fn escape(text: &str, kept: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    utf8_percent_encode(path, PATH).to_string()
 }
 
 /// Removes empty, `.` and `..` segments as `path.Clean` does, but keeps a trailing slash, as Go's
@@ -112,6 +118,15 @@ mod tests {
         ] {
             assert_eq!(clean_path(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn percent_encoding_is_strict() {
+        assert_eq!(decode("a%2Fb%c3%A9+").as_deref(), Some("a/b\u{e9}+"));
+        for invalid in ["%", "%4", "%zz", "a%4", "%+1", "%%41"] {
+            assert_eq!(decode(invalid), None, "{invalid}");
+        }
+        assert_eq!(encode_path("/a b/%\u{e9}?~"), "/a%20b/%25%C3%A9%3F~");
     }
 
     #[test]
