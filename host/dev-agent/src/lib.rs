@@ -27,8 +27,8 @@
 //!   other kind keeps the status it was registered with.
 //! * The agent's own node cannot be removed: it comes back at once, without its sessions.
 //! * One ACL token, all or nothing. No other datacenters, no namespaces, no gzip, no snapshots.
-//! * Keys are text: bytes that are no UTF-8 become U+FFFD. A lone surrogate in a session's JSON is
-//!   refused, where Go replaces it. Answers spell `<` as it is and not `\u003c`.
+//! * Keys are UTF-8: each invalid byte becomes U+FFFD, so keys that differ only there are one key.
+//! * JSON nests at most 127 levels deep. Responses contain `<` as it is, not as `\u003c`.
 //! * Transactions run KV operations only.
 //! * Everything is bounded, see [`Limits`]; a full agent answers 503, or 429 to one more blocked
 //!   query, and keeps serving.

@@ -11,6 +11,8 @@ use serde::ser::Serialize;
 use serde_json::Number;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
+use super::utf8;
+
 /// A JSON value that keeps the order and the duplicates of an object's fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
@@ -25,7 +27,7 @@ pub(crate) enum Json {
 impl Json {
     /// The first JSON value of `body`.
     pub(crate) fn parse(body: &[u8]) -> Result<Json, String> {
-        let text = String::from_utf8_lossy(body);
+        let text = replace_lone_surrogates(&utf8::decode_lossy(body));
         let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Json>();
         match values.next() {
             None => Err("EOF".into()),
@@ -136,6 +138,40 @@ impl Json {
     }
 }
 
+/// Replaces each `\u` escape of a lone surrogate by `\ufffd`, as Go does; serde_json rejects them.
+///
+/// Outside of strings a backslash is an error before and after. The text keeps its length, so the
+/// position of an error stays valid.
+fn replace_lone_surrogates(text: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        replaced.push_str(before);
+        let low = escape.get(6..).and_then(escaped_code_unit);
+        let length = match (escaped_code_unit(escape), low) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                replaced.push_str("\\ufffd");
+                rest = &escape[6..];
+                continue;
+            }
+            // The backslash and the character after it, which may be another backslash.
+            _ => escape.chars().take(2).map(char::len_utf8).sum(),
+        };
+        replaced.push_str(&escape[..length]);
+        rest = &escape[length..];
+    }
+    replaced.push_str(rest);
+    replaced
+}
+
+/// Returns the UTF-16 code unit of a `\uXXXX` escape at the start of `text`.
+fn escaped_code_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// What Go says to bad syntax: the character it stumbled over, and what it was looking for.
 fn syntax_error(text: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
@@ -244,8 +280,46 @@ mod tests {
             Json::parse(b"\"a\xff\" trailing"),
             Ok(Json::String("a\u{fffd}".into()))
         );
+        assert_eq!(
+            Json::parse(b"\"\xe2\x82\xed\xa0\x80\""),
+            Ok(Json::String("\u{fffd}".repeat(5)))
+        );
         let twice = Json::parse(br#"{"a":1,"A":2}"#).unwrap();
         assert_eq!(twice.fields("value").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_lone_surrogate_becomes_one_replacement_character() {
+        for (json, expected) in [
+            (r#""\ud800""#, "\u{fffd}"),
+            (r#""\uDFFFa""#, "\u{fffd}a"),
+            (r#""\ud83d\ude00""#, "\u{1f600}"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud800\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ud83d\u0041""#, "\u{fffd}A"),
+            (r#""\ud83d\n""#, "\u{fffd}\n"),
+            (r#""\\ud800""#, r"\ud800"),
+            (r#""\\\ud800""#, "\\\u{fffd}"),
+        ] {
+            let parsed = Json::parse(json.as_bytes());
+            assert_eq!(parsed, Ok(Json::String(expected.into())), "{json}");
+        }
+        assert_eq!(
+            Json::parse(br#"{"\ud800":"\udc00"}"#),
+            Ok(Json::Object(vec![(
+                "\u{fffd}".into(),
+                Json::String("\u{fffd}".into())
+            )]))
+        );
+        for invalid in [
+            r#""\ud8""#,
+            r#""\ud8zz""#,
+            r#""\ud800\q""#,
+            "\"\\ud800\n\"",
+            r"\ud800",
+        ] {
+            assert!(Json::parse(invalid.as_bytes()).is_err(), "{invalid}");
+        }
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub(crate) mod base64;
 pub(crate) mod duration;
 pub(crate) mod json;
 pub(crate) mod url;
+pub(crate) mod utf8;

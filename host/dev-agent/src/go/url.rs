@@ -1,5 +1,6 @@
 //! URLs as Go's `net/url` and `path` decode, clean and encode them.
 
+use super::utf8;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The bytes that `url.QueryEscape` encodes, except for the space, which it turns into a `+`.
@@ -26,7 +27,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'@');
 
-/// Decodes percent-encoding. Bytes that are not UTF-8 become U+FFFD.
+/// Decodes percent-encoding. Each byte that is not UTF-8 becomes U+FFFD.
 ///
 /// Returns `None` if a `%` is not followed by two hexadecimal digits.
 pub(crate) fn decode(text: &str) -> Option<String> {
@@ -36,7 +37,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
         [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
         _ => false,
     });
-    valid.then(|| percent_decode_str(text).decode_utf8_lossy().into_owned())
+    valid.then(|| utf8::decode_lossy(&percent_decode_str(text).collect::<Vec<u8>>()))
 }
 
 /// Decodes a query string into its parameters, in order, as `url.ParseQuery` does.

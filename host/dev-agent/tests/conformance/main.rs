@@ -20,3 +20,4 @@ mod sessions;
 mod through_component;
 mod timing;
 mod txn;
+mod unicode;
