@@ -40,12 +40,13 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     valid.then(|| utf8::decode_lossy(&percent_decode_str(text).collect::<Vec<u8>>()))
 }
 
-/// Decodes a query string into its parameters, in order, as `url.ParseQuery` does.
+/// Decodes a query string into its parameters, in order, as `url.ParseQuery` does. Before Go 1.17,
+/// which is newer than Consul 1.8, a semicolon separates parameters, too.
 ///
 /// Returns `None` if [`decode`] does for a name or a value.
 pub(crate) fn parse_query(query: &str) -> Option<Vec<(String, String)>> {
     let mut params = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = |text: &str| decode(&text.replace('+', " "));
         params.push((decoded(name)?, decoded(value)?));
@@ -134,7 +135,7 @@ mod tests {
     fn queries_are_read_like_go_does() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
-            parse_query("a=1&&a=2&recurse&b=x%20y+z&=v"),
+            parse_query("a=1&&a=2;recurse&b=x%20y+z&=v"),
             Some(vec![
                 pair("a", "1"),
                 pair("a", "2"),

@@ -77,6 +77,19 @@ fn other_paths() {
 }
 
 #[test]
+fn a_semicolon_separates_parameters() {
+    everywhere(|server| {
+        let key = server.prefix("semicolon") + "k";
+        server.put(&format!("/v1/kv/{key}"), "v").is(200, "true");
+        server.get(&format!("/v1/kv/{key}?x;raw")).is(200, "v");
+        server
+            .put(&format!("/v1/kv/{key}?flags=7;cas=0"), "w")
+            .is(200, "false");
+        server.get(&format!("/v1/kv/{key}?raw;x=%zz")).is(500, "");
+    });
+}
+
+#[test]
 fn headers() {
     everywhere(|server| {
         let list = server.get("/v1/session/list");
