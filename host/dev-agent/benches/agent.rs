@@ -1,30 +1,26 @@
-//! What the development agent bears: `cargo bench -p consul-session-dev-agent`. Figures, no judgement.
+//! The memory and the latency of an agent under load. Run with
+//! `cargo bench -p consul-session-dev-agent`; it prints figures and checks none.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "it prints figures, or panics"
 )]
-#![allow(
-    unreachable_pub,
-    dead_code,
-    reason = "the client belongs to the conformance tests"
-)]
 
-use consul_session_dev_agent::DevAgent;
-use server::start;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-#[path = "../tests/conformance/server.rs"]
-mod server;
+use consul_session_dev_agent::DevAgent;
+use tokio::runtime::Runtime;
 
 fn main() {
-    ten_thousand_sessions_and_a_thousand_blocked_queries();
-    a_thousand_watchers_of_one_long_list();
+    let runtime = Runtime::new().unwrap();
+    let start = || runtime.block_on(DevAgent::start()).unwrap();
+    renew_among_ten_thousand_sessions(&start());
+    wake_a_thousand_watchers_of_a_long_list(&start());
 }
 
-/// Resident memory of this process, in kilobytes; it holds agent and clients.
+/// Returns the resident memory of this process, which holds the agent and its clients, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -32,133 +28,162 @@ fn resident() -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Keep-alive client without a pool, for a thousand of them.
-fn ask(stream: &mut TcpStream, request: &str) -> String {
-    stream.write_all(request.as_bytes()).unwrap();
-    answer(stream)
-}
+/// A keep-alive connection. An HTTP client with a pool would need a thread for each of a thousand
+/// blocked queries.
+struct Connection(TcpStream);
 
-fn answer(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut expected = usize::MAX;
-    while bytes.len() < expected {
-        let read = stream.read(&mut buffer).unwrap();
-        assert_ne!(read, 0, "closed");
-        bytes.extend_from_slice(&buffer[..read]);
-        if expected == usize::MAX {
-            let text = String::from_utf8_lossy(&bytes).to_lowercase();
-            if let Some((head, _)) = text.split_once("\r\n\r\n") {
-                let mut lines = head.lines();
-                let length = lines.find_map(|line| line.strip_prefix("content-length: "));
-                expected = head.len() + 4 + length.unwrap().parse::<usize>().unwrap();
-            }
-        }
+impl Connection {
+    fn open(agent: &DevAgent) -> Connection {
+        let address = agent.address().trim_start_matches("http://");
+        Connection(TcpStream::connect(address).unwrap())
     }
-    String::from_utf8(bytes).unwrap()
+
+    fn send(&mut self, method: &str, path: &str, body: &str) {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.0.write_all(request.as_bytes()).unwrap();
+    }
+
+    /// Reads a response of status 200.
+    fn receive(&mut self) -> Response {
+        let mut reader = BufReader::new(&self.0);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = reader.read_line(&mut head).unwrap();
+            assert_ne!(read, 0, "the agent closed the connection");
+        }
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let mut response = Response {
+            head: head.to_lowercase(),
+            body: String::new(),
+        };
+        let length = response.header("content-length").parse().unwrap();
+        let mut body = reader.take(length);
+        body.read_to_string(&mut response.body).unwrap();
+        assert_eq!(response.body.len() as u64, length);
+        response
+    }
+
+    fn request(&mut self, method: &str, path: &str, body: &str) -> Response {
+        self.send(method, path, body);
+        self.receive()
+    }
+
+    /// Creates a session and returns its id.
+    fn create(&mut self, body: &str) -> String {
+        let response = self.request("PUT", "/v1/session/create", body);
+        response.body.split('"').nth(3).unwrap().to_owned()
+    }
 }
 
-/// Ten thousand sessions with a TTL and a key each, a thousand blocked queries, and requests in
-/// between.
-fn ten_thousand_sessions_and_a_thousand_blocked_queries() {
+struct Response {
+    /// In lower case.
+    head: String,
+    body: String,
+}
+
+impl Response {
+    fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| *known == name).unwrap().1
+    }
+
+    fn index(&self) -> &str {
+        self.header("x-consul-index")
+    }
+}
+
+/// Renews sessions while there are ten thousand with a TTL and a key each, and a thousand blocked
+/// queries; then wakes the queries.
+fn renew_among_ten_thousand_sessions(agent: &DevAgent) {
     const SESSIONS: usize = 10_000;
-    const WAITERS: usize = 1_000;
-    let (agent, server) = start(DevAgent::builder());
-    let address = agent.address().trim_start_matches("http://").to_owned();
+    const QUERIES: usize = 1_000;
     let before = resident();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    let body = r#"{"TTL":"1h","LockDelay":0}"#;
-    let create = format!(
-        "PUT /v1/session/create HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let mut connection = Connection::open(agent);
     let started = Instant::now();
     let mut ids = Vec::new();
     for number in 0..SESSIONS {
-        let answer = ask(&mut stream, &create);
-        let id = answer.split('"').nth(3).unwrap().to_owned();
-        let acquire = format!(
-            "PUT /v1/kv/load/{number}?acquire={id} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-        );
-        assert!(ask(&mut stream, &acquire).ends_with("true\n"));
+        let id = connection.create(r#"{"TTL":"1h","LockDelay":0}"#);
+        let acquire = format!("/v1/kv/load/{number}?acquire={id}");
+        assert_eq!(connection.request("PUT", &acquire, "").body, "true\n");
         ids.push(id);
     }
     let filled = started.elapsed();
     let with_sessions = resident();
 
-    // Each waits for its own key.
-    let mut waiters: Vec<TcpStream> = Vec::new();
-    for number in 0..WAITERS {
-        let index = server.get(&format!("/v1/kv/load/{number}")).index();
-        let mut stream = TcpStream::connect(&address).unwrap();
-        let query =
-            format!("GET /v1/kv/load/{number}?index={index}&wait=60s HTTP/1.1\r\nHost: x\r\n\r\n");
-        stream.write_all(query.as_bytes()).unwrap();
-        waiters.push(stream);
+    // Each query blocks on a key of its own.
+    let mut blocked = Vec::new();
+    for number in 0..QUERIES {
+        let path = format!("/v1/kv/load/{number}");
+        let response = connection.request("GET", &path, "");
+        let mut query = Connection::open(agent);
+        query.send(
+            "GET",
+            &format!("{path}?index={}&wait=60s", response.index()),
+            "",
+        );
+        blocked.push(query);
     }
-    let with_waiters = resident();
+    let with_queries = resident();
 
-    // Nobody is disturbed, and a renew costs what it costs.
-    let renew = |stream: &mut TcpStream, id: &str| {
-        let request =
-            format!("PUT /v1/session/renew/{id} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    let mut latencies: Vec<Duration> = Vec::new();
+    for id in ids.iter().take(5_000) {
         let started = Instant::now();
-        assert!(ask(stream, &request).starts_with("HTTP/1.1 200"));
-        started.elapsed()
-    };
-    let mut took: Vec<Duration> = ids
-        .iter()
-        .take(5_000)
-        .map(|id| renew(&mut stream, id))
-        .collect();
-    took.sort_unstable();
-    let (median, worst) = (took[took.len() / 2], took[took.len() * 999 / 1000]);
+        connection.request("PUT", &format!("/v1/session/renew/{id}"), "");
+        latencies.push(started.elapsed());
+    }
+    latencies.sort_unstable();
+    let (median, worst) = (
+        latencies[latencies.len() / 2],
+        latencies[latencies.len() * 999 / 1000],
+    );
 
     let started = Instant::now();
-    for id in &ids[..WAITERS] {
-        server.destroy(id);
+    for id in &ids[..QUERIES] {
+        connection.request("PUT", &format!("/v1/session/destroy/{id}"), "");
     }
-    for stream in &mut waiters {
-        assert!(answer(stream).starts_with("HTTP/1.1 200"));
+    for query in &mut blocked {
+        query.receive();
     }
     let woken = started.elapsed();
     println!(
-        "{SESSIONS} sessions and keys in {filled:?}, {} KiB; {WAITERS} blocked queries, {} KiB; \
-         renew {median:?} median, {worst:?} 99.9 %; {WAITERS} ended and woken in {woken:?}",
-        with_sessions - before,
-        with_waiters.saturating_sub(with_sessions),
+        "{SESSIONS} sessions and keys created in {filled:?}, {} KiB; \
+         {QUERIES} blocked queries, {} KiB; \
+         renewal {median:?} median, {worst:?} 99.9th percentile; \
+         {QUERIES} sessions destroyed and queries woken in {woken:?}",
+        with_sessions.saturating_sub(before),
+        with_queries.saturating_sub(with_sessions),
     );
 }
 
-/// A thousand watchers of the list of five thousand sessions wake at once, and again and again.
-fn a_thousand_watchers_of_one_long_list() {
+/// Wakes a thousand watchers of the list of five thousand sessions at once, twice.
+fn wake_a_thousand_watchers_of_a_long_list(agent: &DevAgent) {
     const SESSIONS: usize = 5_000;
     const WATCHERS: usize = 1_000;
-    let (agent, server) = start(DevAgent::builder());
-    let address = agent.address().trim_start_matches("http://").to_owned();
+    let mut connection = Connection::open(agent);
     for _ in 0..SESSIONS {
-        server.create("");
+        connection.create("");
     }
-    let length = server.get("/v1/session/list").body.len();
-    let mut watchers: Vec<TcpStream> = (0..WATCHERS)
-        .map(|_| TcpStream::connect(&address).unwrap())
-        .collect();
+    let length = connection.request("GET", "/v1/session/list", "").body.len();
+    let mut watchers: Vec<Connection> = (0..WATCHERS).map(|_| Connection::open(agent)).collect();
     let before = resident();
-    for round in 0..2 {
-        let index = server.get("/v1/session/list").index();
-        let query =
-            format!("GET /v1/session/list?index={index}&wait=60s HTTP/1.1\r\nHost: x\r\n\r\n");
-        for stream in &mut watchers {
-            stream.write_all(query.as_bytes()).unwrap();
+    for round in 1..=2 {
+        let list = connection.request("GET", "/v1/session/list", "");
+        let query = format!("/v1/session/list?index={}&wait=60s", list.index());
+        for watcher in &mut watchers {
+            watcher.send("GET", &query, "");
         }
+        // Until all of them block.
         std::thread::sleep(Duration::from_millis(300));
         let started = Instant::now();
-        server.create("");
+        connection.create("");
         let created = started.elapsed();
-        for stream in &mut watchers {
-            assert!(answer(stream).len() > length);
+        for watcher in &mut watchers {
+            assert!(watcher.receive().body.len() > length);
         }
         let grown = resident().saturating_sub(before);
-        println!("round {round}: the write took {created:?}, memory grew by {grown} KiB");
+        println!("round {round}: session created in {created:?}, memory grew by {grown} KiB");
     }
 }
