@@ -1,29 +1,35 @@
-//! What the agent holds at most. A full agent refuses with a clear text and keeps serving.
+//! Upper bounds, which keep a client from exhausting the memory of the process.
 
-/// Upper bounds of one [`DevAgent`](super::DevAgent).
+/// Upper bounds of an agent.
 ///
-/// The defaults leave room for 10,000 sessions and 1,000 blocked queries with a wide margin, and
-/// keep a hostile client from taking more than a few hundred megabytes.
+/// The defaults have room for 10,000 sessions and 1,000 blocked queries with a wide margin, and keep
+/// a hostile client from allocating more than a few hundred megabytes.
+///
+/// The struct may gain fields: start from [`Limits::default`] and set those that matter.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Sessions alive at once. One more: 503.
+    /// Maximum number of sessions; a request for one more gets a 503.
     pub sessions: usize,
-    /// Keys in the store; a key in its lock-delay counts as well, even when it is deleted.
+    /// Maximum number of keys, including deleted keys in their lock-delay; a request for one more
+    /// gets a 503.
     pub keys: usize,
-    /// Nodes, services and checks together.
+    /// Maximum number of nodes, services and checks together; a request for one more gets a 503.
     pub catalog_entries: usize,
-    /// Bytes of all keys, values and session fields together.
+    /// Maximum size of all keys, values and sessions together, in bytes; a request for more gets a
+    /// 503.
     pub stored_bytes: usize,
-    /// Bytes of one value; Consul's `kv_max_value_size`. One more: 413 with Consul's text.
+    /// Maximum size of a value, in bytes; a larger one gets a 413. Consul's `kv_max_value_size`.
     pub value_bytes: usize,
-    /// Bytes of a transaction's body; Consul's `txn_max_req_len`.
+    /// Maximum size of the body of a transaction, in bytes; a larger one gets a 413. Consul's
+    /// `txn_max_req_len`.
     pub txn_bytes: usize,
-    /// Bytes of any other body (a session's name may be megabytes long in Consul, too).
+    /// Maximum size of any other request body, in bytes; a larger one gets a 413.
     pub body_bytes: usize,
-    /// Open connections. One more is closed unanswered, as with `http_max_conns_per_client`.
+    /// Maximum number of connections; one more is closed without a response, as with Consul's
+    /// `http_max_conns_per_client`.
     pub connections: usize,
-    /// Blocked queries. One more: 429.
+    /// Maximum number of blocked queries; one more gets a 429.
     pub waiters: usize,
 }
 

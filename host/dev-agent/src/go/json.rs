@@ -323,6 +323,13 @@ mod tests {
     }
 
     #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Json::parse(nested(127).as_bytes()).is_ok());
+        assert!(Json::parse(nested(128).as_bytes()).is_err());
+    }
+
+    #[test]
     fn a_null_in_a_list_keeps_what_stood_there() {
         let mut checks = Some(vec!["serfHealth".to_owned()]);
         let sent = Json::parse(b"[null,\"x\"]").unwrap();

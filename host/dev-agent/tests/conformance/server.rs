@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consul_session_dev_agent::{Builder, DevAgent};
+use consul_session_dev_agent::{DevAgent, DevAgentBuilder};
 use consul_session_tests::consul::{self, Agent};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub struct Answer {
     pub body: String,
 }
 
-pub fn start(builder: Builder) -> (DevAgent, Server) {
+pub fn start(builder: DevAgentBuilder) -> (DevAgent, Server) {
     let agent = RUNTIME.block_on(builder.start()).unwrap();
     let server = Server::at(agent.address(), "development agent");
     (agent, server)
