@@ -90,8 +90,8 @@ impl From<Error> for ErrorResponse {
     fn from(error: Error) -> ErrorResponse {
         match error {
             Error::Rejected(text) => ErrorResponse::internal_server_error(text),
-            Error::Full { what, limit } => {
-                let text = format!("The agent is full: at most {limit} {what}");
+            Error::LimitReached { what, limit } => {
+                let text = format!("the development agent is at its limit of {limit} {what}");
                 ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, text)
             }
         }
@@ -100,7 +100,7 @@ impl From<Error> for ErrorResponse {
 
 impl From<TooManyBlockedQueries> for ErrorResponse {
     fn from(TooManyBlockedQueries { limit }: TooManyBlockedQueries) -> ErrorResponse {
-        let text = format!("The agent is full: at most {limit} blocked queries");
+        let text = format!("the development agent is at its limit of {limit} blocked queries");
         ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, text)
     }
 }

@@ -36,7 +36,7 @@ impl Response {
 
     /// Creates a 200 with `value` as JSON.
     pub(crate) fn json(value: &impl Serialize) -> Response {
-        Response::serialized(json::print(value).into())
+        Response::serialized(json::to_vec(value).into())
     }
 
     /// Creates a 200 with a body that is JSON already.

@@ -1,4 +1,4 @@
-//! Connections: so many and no more, in the clear or over TLS.
+//! The server: accepts a bounded number of connections, with or without TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use tokio_rustls::TlsAcceptor;
 use crate::agent::Agent;
 use crate::router;
 
-/// A connection that sends no request for so long is closed. Clients keep idle connections for
-/// their next request, and Consul itself never closes one, so this is long.
-const IDLE: Duration = Duration::from_secs(10 * 60);
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Longest request line and headers together, and with it the longest key in a path.
+/// How long a connection may be idle before it is closed. Clients reuse idle connections, and
+/// Consul never closes one, so this is long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of the request line with all headers, and so of a key in a path.
 const HEAD_BYTES: usize = 64 * 1024;
-/// The first byte of a TLS connection: a handshake record.
+/// The first byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Serves until it is dropped, and all connections with it.
+/// Serves until the future is dropped, which also ends all connections.
 pub(crate) async fn run(agent: Arc<Agent>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     tokio::join!(accept(&agent, listener, tls), agent.state.run_clock());
 }
@@ -36,7 +36,7 @@ async fn accept(agent: &Arc<Agent>, listener: TcpListener, tls: Option<TlsAccept
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        // Those that ended while this one was accepted no longer count.
+        // Connections that have ended by now do not count.
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) if connections.len() < agent.limits.connections => {
@@ -48,9 +48,9 @@ async fn accept(agent: &Arc<Agent>, listener: TcpListener, tls: Option<TlsAccept
                     }
                 });
             }
-            // One too many: closed without an answer, as Consul does.
+            // Over the limit: closed without a response, as Consul does.
             Ok(_) => {}
-            // Out of file descriptors, most likely; they come back when a connection ends.
+            // Most likely out of file descriptors, which come back as connections end.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -68,8 +68,8 @@ async fn serve_tls(agent: Arc<Agent>, mut stream: TcpStream, tls: TlsAcceptor) {
         }
         tls.accept(stream).await.map(Some)
     };
-    // A failed handshake has told the client what there is to tell.
-    if let Ok(Ok(Some(stream))) = timeout(HANDSHAKE, handshake).await {
+    // The TLS layer has reported a failed handshake to the client already.
+    if let Ok(Ok(Some(stream))) = timeout(HANDSHAKE_TIMEOUT, handshake).await {
         serve(agent, stream).await;
     }
 }
@@ -79,10 +79,10 @@ async fn serve(agent: Arc<Agent>, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let agent = agent.clone();
         async move { Ok::<_, std::convert::Infallible>(router::handle(&agent, request).await) }
     });
-    // An error here is a client that broke off; nobody is left to hear of it.
+    // The only errors are those of the connection, so there is nobody left to report them to.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)

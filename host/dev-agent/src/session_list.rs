@@ -20,7 +20,7 @@ impl SessionListCache {
     pub(crate) fn get(&self, index: u64, sessions: &[Arc<Session>]) -> Bytes {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.0 != index {
-            *cached = (index, json::print(&sessions).into());
+            *cached = (index, json::to_vec(&sessions).into());
         }
         cached.1.clone()
     }

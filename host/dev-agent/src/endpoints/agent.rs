@@ -38,7 +38,7 @@ pub(crate) fn describe(agent: &Agent, request: &Request) -> Result<Response, Err
             "Status": 1,
         },
         "Meta": { "consul-network-segment": "" },
-        // `consul info` shows these.
+        // `consul info` prints these.
         "Stats": {
             "build": { "version": crate::VERSION, "prerelease": "dev-agent", "revision": "" },
             "consul": {
@@ -57,7 +57,7 @@ pub(crate) fn checks(agent: &Agent, request: &Request) -> Result<Response, Error
     request.reject_namespace()?;
     let visible = agent.access(request)?.is_allowed();
     let checks: BTreeMap<String, Check> = agent.state.with(|state| {
-        let readable = state.own_checks().filter(|_| visible);
+        let readable = state.local_checks().filter(|_| visible);
         readable
             .map(|check| (check.check_id.clone(), check))
             .collect()
@@ -70,12 +70,12 @@ pub(crate) fn services(agent: &Agent, request: &Request) -> Result<Response, Err
     request.reject_namespace()?;
     let visible = agent.access(request)?.is_allowed();
     let services: BTreeMap<String, Value> = agent.state.with(|state| {
-        // The server's own service is in the catalog, but not the agent's.
+        // Consul's own service is in the catalog only.
         let readable = state
-            .own_services()
+            .local_services()
             .filter(|service| visible && service.id != "consul");
-        let shown = |service: &Service| {
-            let shown = json!({
+        let describe = |service: &Service| {
+            let description = json!({
                 "ID": service.id,
                 "Service": service.service,
                 "Tags": service.tags,
@@ -85,9 +85,9 @@ pub(crate) fn services(agent: &Agent, request: &Request) -> Result<Response, Err
                 "Weights": service.weights,
                 "EnableTagOverride": service.enable_tag_override,
             });
-            (service.id.clone(), shown)
+            (service.id.clone(), description)
         };
-        readable.map(shown).collect()
+        readable.map(describe).collect()
     });
     Ok(Response::json(&services))
 }
@@ -172,10 +172,10 @@ pub(crate) fn deregister_check(
     if request.suffix.is_empty() {
         return Err(ErrorResponse::internal_server_error("CheckID missing"));
     }
-    // Unlike the catalog, the agent knows its checks by the very letters of their ids.
+    // Unlike the catalog, the agent compares ids including case.
     let id = &request.suffix;
     agent.state.with(|state| {
-        if state.own_checks().any(|check| check.check_id == *id) {
+        if state.local_checks().any(|check| check.check_id == *id) {
             state.deregister(&agent.node, "", id);
         }
     });
@@ -239,10 +239,10 @@ pub(crate) fn deregister_service(
     request.reject_namespace()?;
     let access = agent.access(request)?;
     let id = &request.suffix;
-    // As with checks: by the very letters of its id.
+    // The agent compares ids including case.
     let known = agent
         .state
-        .with(|state| state.own_services().any(|service| service.id == *id));
+        .with(|state| state.local_services().any(|service| service.id == *id));
     if agent.acl.is_enabled() && !known {
         return Err(ErrorResponse::internal_server_error(format!(
             "Unknown service {{{id:?} {{}}}}"
@@ -262,7 +262,8 @@ pub(crate) fn deregister_service(
     Ok(Response::empty(StatusCode::OK))
 }
 
-/// With access control, a check that is not there is found out before what becomes of it.
+/// Checks whether a request may change the check in its path. Consul with access control looks for
+/// the check first, so a missing one is an error here.
 fn authorize_check(agent: &Agent, request: &Request) -> Result<(), ErrorResponse> {
     request.reject_namespace()?;
     let access = agent.access(request)?;
@@ -271,7 +272,7 @@ fn authorize_check(agent: &Agent, request: &Request) -> Result<(), ErrorResponse
     }
     let id = &request.suffix;
     let known = agent.state.with(|state| {
-        let mut checks = state.own_checks();
+        let mut checks = state.local_checks();
         checks.find(|check| check.check_id == *id)
     });
     match known {

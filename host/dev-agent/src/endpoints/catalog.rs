@@ -85,7 +85,7 @@ pub(super) async fn read(
     for selection in ["filter", "node-meta"] {
         if request.params.get_non_empty(selection).is_some() {
             return Err(ErrorResponse::bad_request(format!(
-                "the development agent does not know ?{selection}"
+                "the development agent does not support ?{selection}"
             )));
         }
     }

@@ -42,7 +42,7 @@ async fn get(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse
     let response = match entry.ok_or_else(ErrorResponse::permission_denied)? {
         None => Response::empty(StatusCode::NOT_FOUND),
         Some(entry) if request.params.has("raw") => {
-            // The value is anybody's: a browser must not take it for a page of the agent.
+            // Consul's headers, which keep a browser from rendering the value as a page.
             let mut response = Response::empty(StatusCode::OK)
                 .with(CONTENT_TYPE.as_str(), "text/plain")
                 .with("X-Content-Type-Options", "nosniff")
@@ -102,7 +102,7 @@ async fn put(agent: &Agent, mut request: Request) -> Result<Response, ErrorRespo
     request.params.at_most_one(&["acquire", "cas", "release"])?;
     let flags = request.params.uint("flags")?.unwrap_or(0);
     let cas = request.params.uint("cas")?;
-    // Unlike Consul 1.8, a chunked body is held to the limit as well; newer ones do that too.
+    // Consul 1.8 does not limit a chunked body; newer versions do.
     let value = request
         .read_body(agent.limits.value_bytes, "kv_max_value_size")
         .await?;

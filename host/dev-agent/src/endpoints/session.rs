@@ -15,8 +15,7 @@ use crate::state::{Error, Query, State};
 /// `PUT /v1/session/create`
 pub(crate) async fn create(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
-    // Consul looks at the body only if its length is declared. A chunked one - whatever it
-    // says - creates a session with all defaults, and so it does here.
+    // Consul decodes the body only if its length is declared, and ignores a chunked one.
     let declared = request.content_length().is_some();
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
     let mut session = Session::with_defaults(&agent.node);
@@ -35,12 +34,12 @@ pub(crate) async fn create(agent: &Agent, mut request: Request) -> Result<Respon
     Ok(Response::json(&serde_json::json!({ "ID": id })))
 }
 
-/// How Go names what it decodes a create request into.
+/// Go's name of the type that a creation request is decoded into.
 const SESSION: &str = "value of type struct { LockDelay interface {}; *structs.Alias }";
 
-/// Fills in what a create request says.
+/// Decodes a creation request into a session that has the defaults.
 fn decode(body: &[u8], session: &mut Session) -> Result<(), String> {
-    // Read, for a wrong type is an error, and otherwise ignored.
+    // Ignored, but a value of the wrong type is an error.
     let (mut id, mut index) = (String::new(), 0);
     let mut delay = Json::Null;
     for (name, value) in Json::parse(body)?.fields(SESSION)? {
@@ -56,7 +55,7 @@ fn decode(body: &[u8], session: &mut Session) -> Result<(), String> {
                 session.checks = checks.unwrap_or_default();
             }
             "servicechecks" => session.service_checks = service_checks(value)?,
-            // Any type will do for now; what it says is looked at when all else is read.
+            // Consul validates the delay after all other fields.
             "lockdelay" => delay = value.clone(),
             "id" => value.string(".ID", &mut id)?,
             "createindex" => value.integer(".CreateIndex", &mut index)?,
@@ -134,7 +133,8 @@ fn session_id(request: &Request) -> Result<&str, ErrorResponse> {
     Ok(&request.suffix)
 }
 
-/// Only a session that exists needs a right: of an unknown one anybody may hear that it is gone.
+/// Rejects a request without access to a session that exists. Consul tells anyone that a session
+/// does not exist.
 fn authorize(agent: &Agent, access: Access, id: &str) -> Result<(), ErrorResponse> {
     let key = session_key(id)?;
     if !access.is_allowed() && agent.state.with(|state| state.sessions.get(&key)).is_some() {
@@ -148,7 +148,7 @@ pub(crate) async fn info(agent: &Agent, request: &Request) -> Result<Response, E
     request.check_common_params()?;
     let id = session_id(request)?;
     let key = || {
-        // Another datacenter and a bad token are found out before a bad id.
+        // Consul checks the datacenter and the token before the id.
         agent.check_datacenter(request.datacenter())?;
         agent.access(request)?;
         Ok(session_key(id)?)

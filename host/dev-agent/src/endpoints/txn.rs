@@ -11,7 +11,7 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::state::txn::{self, Op};
 
-/// Consul's limit of the operations in one transaction.
+/// Consul's limit of operations in a transaction.
 const MAX_OPS: usize = 64;
 
 /// `PUT /v1/txn`
@@ -55,7 +55,7 @@ pub(crate) async fn handle(agent: &Agent, mut request: Request) -> Result<Respon
     })
 }
 
-/// The operations of a transaction. Unlike everywhere else, unknown fields are an error.
+/// Decodes the operations of a transaction.
 fn decode(body: &[u8]) -> Result<Vec<Op>, String> {
     let body = Json::parse(body)?;
     let mut ops = Vec::new();
@@ -66,7 +66,9 @@ fn decode(body: &[u8]) -> Result<Vec<Op>, String> {
                 "kv" => ops.push(decode_op(op)?),
                 "node" | "service" | "check" if *op == Json::Null => {}
                 "node" | "service" | "check" => {
-                    return Err(format!("the development agent runs no {kind} operations"));
+                    return Err(format!(
+                        "the development agent does not support {kind} operations"
+                    ));
                 }
                 _ => return Err(format!("json: unknown field {kind:?}")),
             }

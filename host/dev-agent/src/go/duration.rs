@@ -5,8 +5,8 @@ const MICROSECOND: u128 = 1_000 * NANOSECOND;
 const MILLISECOND: u128 = 1_000 * MICROSECOND;
 const SECOND: u128 = 1_000 * MILLISECOND;
 
-/// Parses what Go's `time.ParseDuration` accepts (`1h30m`, `-1.5s`, `.5m`, `0`) to nanoseconds;
-/// the error is Go's text, which reaches the client.
+/// Parses a duration such as `1h30m`, `-1.5s`, `.5m` or `0` to nanoseconds. The error is Go's text,
+/// which reaches the client.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration \"{text}\"");
     let (negative, mut rest) = match text.as_bytes().first() {
@@ -37,7 +37,7 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         let unit = match name {
             "" => return Err(format!("time: missing unit in duration \"{text}\"")),
             "ns" => NANOSECOND,
-            // Both spellings of the micro sign are in use.
+            // The micro sign and the Greek letter mu.
             "us" | "\u{b5}s" | "\u{3bc}s" => MICROSECOND,
             "ms" => MILLISECOND,
             "s" => SECOND,
@@ -66,7 +66,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// `whole.fraction` units; digits too fine to matter are cut off, too large a number is `None`.
+/// Returns `whole.fraction` units in nanoseconds, rounded down; `None` on overflow.
 fn scaled(whole: &str, fraction: &str, unit: u128) -> Option<u128> {
     let whole: u128 = if whole.is_empty() {
         0

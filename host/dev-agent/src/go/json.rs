@@ -1,8 +1,8 @@
-//! JSON the way Go's `encoding/json` reads and prints it.
+//! JSON as Go's `encoding/json` reads and writes it.
 //!
-//! Consul's requests are looser than what serde expects: field names match in any case, the last
-//! duplicate wins, invalid UTF-8 passes, data after the first value is ignored. And error texts
-//! reach the client, so they use Go's words where a client could meet them.
+//! Go accepts more than serde_json and serde expect: field names match in any case, the last
+//! duplicate wins, invalid Unicode is replaced, and data after the first value is ignored. Error
+//! texts are Go's, as they reach the client.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::utf8;
 
-/// A JSON value that keeps the order and the duplicates of an object's fields.
+/// A JSON value that keeps the order of fields and their duplicates.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
@@ -25,7 +25,7 @@ pub(crate) enum Json {
 }
 
 impl Json {
-    /// The first JSON value of `body`.
+    /// Parses the first JSON value of `body`.
     pub(crate) fn parse(body: &[u8]) -> Result<Json, String> {
         let text = replace_lone_surrogates(&utf8::decode_lossy(body));
         let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Json>();
@@ -48,8 +48,8 @@ impl Json {
         }
     }
 
-    /// The fields of an object; `null` is an object that says nothing. `target` is how Go names
-    /// what it would decode into.
+    /// Returns the fields of an object; `null` has none. `target` is Go's name of the type that the
+    /// value is decoded into.
     pub(crate) fn fields(&self, target: &str) -> Result<&[(String, Json)], String> {
         match self {
             Json::Object(fields) => Ok(fields),
@@ -58,7 +58,7 @@ impl Json {
         }
     }
 
-    /// The items of a list; `null` is `None`.
+    /// Returns the items of an array, or `None` for `null`.
     pub(crate) fn items(&self, target: &str) -> Result<Option<&[Json]>, String> {
         match self {
             Json::Array(items) => Ok(Some(items)),
@@ -71,7 +71,7 @@ impl Json {
         format!("json: cannot unmarshal {} into Go {target}", self.kind())
     }
 
-    /// Sets `target` to a string; `null` leaves it as it is.
+    /// Sets `target` to a string; `null` leaves it unchanged.
     pub(crate) fn string(&self, field: &str, target: &mut String) -> Result<(), String> {
         match self {
             Json::String(text) => target.clone_from(text),
@@ -81,7 +81,7 @@ impl Json {
         Ok(())
     }
 
-    /// Sets `target` to an unsigned integer; `null` leaves it as it is.
+    /// Sets `target` to an unsigned integer; `null` leaves it unchanged.
     pub(crate) fn integer(&self, field: &str, target: &mut u64) -> Result<(), String> {
         match self {
             Json::Number(number) => match number.as_u64() {
@@ -99,7 +99,7 @@ impl Json {
         Ok(())
     }
 
-    /// Sets `target` to a boolean; `null` leaves it as it is.
+    /// Sets `target` to a boolean; `null` leaves it unchanged.
     pub(crate) fn boolean(&self, field: &str, target: &mut bool) -> Result<(), String> {
         match self {
             Json::Bool(value) => *target = *value,
@@ -109,9 +109,8 @@ impl Json {
         Ok(())
     }
 
-    /// Sets `target` to a list of strings, whose type Go calls `kind`; `null` empties it. A
-    /// `null` inside the list leaves the string that stood there before - Go decodes into the
-    /// old list.
+    /// Sets `target` to a list of strings, whose type in Go is `kind`; `null` sets it to `None`. As
+    /// Go decodes into the old list, a `null` item leaves the string at its position unchanged.
     pub(crate) fn strings(
         &self,
         field: &str,
@@ -172,7 +171,7 @@ fn escaped_code_unit(text: &str) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// What Go says to bad syntax: the character it stumbled over, and what it was looking for.
+/// Returns Go's text for a syntax error: the offending character and what Go expected there.
 fn syntax_error(text: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     let line = text.lines().nth(error.line().saturating_sub(1));
@@ -196,7 +195,8 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// How Go names a field: `field` is the struct's name, which may be missing, a dot and the field's.
+/// Returns Go's name of a field. `field` is the name of the struct, if it has one, a dot, and the
+/// name of the field.
 fn field_of(field: &str, kind: &str) -> String {
     format!("struct field {field} of type {kind}")
 }
@@ -257,12 +257,12 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// Prints as an agent in `-dev` mode does: indented, with a newline at the end.
-pub(crate) fn print(value: &impl Serialize) -> Vec<u8> {
+/// Serializes a value as an agent in `-dev` mode does: indented, with a newline at the end.
+pub(crate) fn to_vec(value: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::new();
     let formatter = PrettyFormatter::with_indent(b"    ");
     let printed = value.serialize(&mut Serializer::with_formatter(&mut text, formatter));
-    debug_assert!(printed.is_ok(), "the wire shapes have string keys only");
+    debug_assert!(printed.is_ok(), "responses have string keys only");
     text.push(b'\n');
     text
 }

@@ -1,7 +1,7 @@
-//! Nodes, services and checks: what a session can be bound to.
+//! The catalog: nodes, services and checks, which sessions can be bound to.
 //!
-//! The agent's own checks live in the catalog at once; a real agent copies them there a moment
-//! later. Only TTL checks run. Any other kind is kept with the status it was registered with.
+//! A check of the agent is in the catalog at once; a real agent copies it there a moment later.
+//! Only TTL checks run; all others keep the status they were registered with.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::sessions::SERF_HEALTH;
 use super::{Change, Deadline, Error, State};
 
-/// A node with what runs on it.
+/// A node with its services and checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) details: NodeDetails,
@@ -21,7 +21,7 @@ pub(crate) struct Node {
     pub(crate) checks: BTreeMap<String, Check>,
 }
 
-/// A node as it is printed.
+/// A node as it is serialized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct NodeDetails {
@@ -36,7 +36,7 @@ pub(crate) struct NodeDetails {
     pub(crate) modify_index: u64,
 }
 
-/// A service as the catalog prints it.
+/// A service as the catalog serializes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Service {
@@ -55,7 +55,7 @@ pub(crate) struct Service {
     pub(crate) modify_index: u64,
 }
 
-/// A service's weights; the agent keeps Consul's defaults.
+/// A service's weights, always Consul's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Weights {
@@ -72,7 +72,7 @@ impl Default for Weights {
     }
 }
 
-/// A service's proxy; there never is one.
+/// A service's proxy, always empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Proxy {
@@ -80,7 +80,7 @@ pub(crate) struct Proxy {
     expose: Map<String, Value>,
 }
 
-/// A check as it is printed.
+/// A check as it is serialized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Check {
@@ -102,7 +102,7 @@ pub(crate) struct Check {
     pub(crate) modify_index: u64,
 }
 
-/// What `/v1/catalog/register` asks for.
+/// A request of `/v1/catalog/register`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registration {
     pub(crate) node: NodeDetails,
@@ -111,7 +111,7 @@ pub(crate) struct Registration {
     pub(crate) checks: Vec<Check>,
 }
 
-/// The catalog's tables.
+/// The tables of the catalog.
 #[derive(Default)]
 pub(crate) struct Catalog {
     pub(crate) nodes_index: u64,
@@ -119,37 +119,38 @@ pub(crate) struct Catalog {
     pub(crate) checks_index: u64,
     /// By name in lower case.
     nodes: BTreeMap<String, Node>,
-    /// The own node's TTL checks, by check.
+    /// The TTL checks of the own node, by id.
     ttl_checks: BTreeMap<String, TtlCheck>,
 }
 
 struct TtlCheck {
     ttl: Duration,
     expires: Duration,
-    /// The agent's own latest: an output alone, with the status as it was, does not reach the catalog. (In Consul it does,
-    /// after five minutes.)
+    /// The latest output. An output without a change of status does not reach the catalog; in
+    /// Consul it does so after five minutes.
     output: String,
 }
 
 impl Node {
-    /// A check, by its id in any case.
+    /// Returns a check by its id, in any case.
     pub(crate) fn check(&self, id: &str) -> Option<&Check> {
         self.checks.get(&id.to_lowercase())
     }
 }
 
 impl Catalog {
-    /// A node, by its name in any case.
+    /// Returns a node by its name, in any case.
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(&name.to_lowercase())
     }
 
-    /// All nodes, sorted by name.
+    /// Returns all nodes, sorted by name.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
 
-    /// The index of a node with its services: both tables', unless the node is unknown.
+    /// Returns the index of a node with its services: that of both tables, or 0 for an unknown
+    /// node.
     pub(crate) fn node_index(&self, name: &str) -> u64 {
         let known = self.node(name);
         known.map_or(0, |_| self.nodes_index.max(self.services_index))
@@ -162,7 +163,7 @@ impl Catalog {
 }
 
 impl State {
-    pub(crate) fn register_own_node(&mut self) {
+    pub(crate) fn register_local_node(&mut self) {
         let address = "127.0.0.1".to_owned();
         let addresses = ["lan", "lan_ipv4", "wan", "wan_ipv4"];
         let registration = Registration {
@@ -192,7 +193,7 @@ impl State {
                 ..Check::default()
             }],
         };
-        // Not bounded: without its node the agent would be of no use.
+        // Without a limit: the agent cannot work without its node.
         let registered = self.put_registration(registration);
         debug_assert!(registered.is_ok(), "its check belongs to no service");
     }
@@ -210,7 +211,7 @@ impl State {
         }
         let limit = self.limits.catalog_entries;
         if self.catalog.size() + 2 + registration.checks.len() > limit {
-            return Err(Error::Full {
+            return Err(Error::LimitReached {
                 what: "catalog entries",
                 limit,
             });
@@ -289,7 +290,7 @@ impl State {
         }
     }
 
-    /// Stores a check of a known node; a critical one ends the sessions bound to it.
+    /// Stores a check of a known node. A critical check ends the sessions bound to it.
     fn put_check(&mut self, index: u64, node: &str, mut check: Check) {
         let Some(entry) = self.catalog.nodes.get_mut(&node.to_lowercase()) else {
             return;
@@ -311,7 +312,7 @@ impl State {
         }
         let critical = check.status == "critical";
         entry.checks.insert(id.to_lowercase(), check);
-        // The table's index moves even if the check stayed the same.
+        // The index of the table moves even if the check is the same.
         self.catalog.checks_index = index;
         self.changed(Change::Node(node.to_lowercase()));
         if critical {
@@ -325,9 +326,8 @@ impl State {
         }
     }
 
-    /// Removes one service with its checks, or one check, or a whole node, and ends the sessions
-    /// bound to what went. The own node comes back at once, as a real agent would see to within a
-    /// minute.
+    /// Removes a service with its checks, or a check, or a whole node, and ends the sessions bound
+    /// to them. The own node is registered again at once, which takes a real agent up to a minute.
     pub(crate) fn deregister(&mut self, node: &str, service: &str, check: &str) {
         let index = self.next_index();
         let key = node.to_lowercase();
@@ -335,7 +335,7 @@ impl State {
             return;
         };
         let mut gone = Vec::new();
-        // Ids count in any case.
+        // Ids match in any case.
         let service = service.to_lowercase();
         if !service.is_empty() {
             let removed = entry
@@ -344,7 +344,7 @@ impl State {
                 .count();
             if removed > 0 {
                 self.catalog.services_index = index;
-                // Moves with a service, even one without checks.
+                // The index of the checks moves even if the service has none.
                 self.catalog.checks_index = index;
             }
             let of_service =
@@ -356,7 +356,7 @@ impl State {
                 .as_ref()
                 .is_some_and(|(_, check)| check.service_id.is_empty())
             {
-                // A check of the whole node is one of all its services.
+                // A check of the node belongs to all of its services.
                 self.catalog.services_index = index;
             }
             gone.extend(removed);
@@ -381,32 +381,32 @@ impl State {
             self.end_sessions_of_check(index, node, &check.check_id);
         }
         if own && !self.catalog.nodes.contains_key(&key) {
-            self.register_own_node();
+            self.register_local_node();
         }
         self.changed(Change::Node(key));
     }
 
-    /// Registers a check of the own node; with a TTL it turns critical unless it is renewed. One that is there already keeps
-    /// its status, whatever is asked for.
+    /// Registers a check of the own node. With a TTL, it becomes critical unless it is updated in
+    /// time. An existing check keeps its status, whatever the request says.
     pub(crate) fn register_check(
         &mut self,
         mut check: Check,
         ttl: Option<Duration>,
     ) -> Result<(), Error> {
         let service = &check.service_id;
-        if !service.is_empty() && !self.own_services().any(|known| known.id == *service) {
+        if !service.is_empty() && !self.local_services().any(|known| known.id == *service) {
             return Err(Error::rejected(format!(
                 "ServiceID {service:?} does not exist"
             )));
         }
         if self.catalog.size() >= self.limits.catalog_entries {
-            return Err(Error::Full {
+            return Err(Error::LimitReached {
                 what: "catalog entries",
                 limit: self.limits.catalog_entries,
             });
         }
         let id = check.check_id.clone();
-        let known = self.own_checks().find(|known| known.check_id == id);
+        let known = self.local_checks().find(|known| known.check_id == id);
         if let Some(known) = known {
             check.status = known.status;
             check.output = known.output;
@@ -438,7 +438,7 @@ impl State {
         Some(ttl)
     }
 
-    /// Sets the status of one of the own TTL checks and starts its time anew.
+    /// Sets the status of a TTL check of the own node and restarts its TTL.
     pub(crate) fn update_check(
         &mut self,
         id: &str,
@@ -451,7 +451,7 @@ impl State {
             )));
         };
         self.start_ttl(id.into(), ttl, output.into());
-        self.set_own_status(id, status, output.into());
+        self.set_local_check_status(id, status, output.into());
         Ok(())
     }
 
@@ -459,7 +459,7 @@ impl State {
         let Some(check) = self.catalog.ttl_checks.get_mut(id) else {
             return;
         };
-        // The check may come back to life; until then nothing is due.
+        // The check has no deadline until its next update.
         check.expires = Duration::ZERO;
         check.output = if check.output.is_empty() {
             "TTL expired".into()
@@ -470,11 +470,12 @@ impl State {
             )
         };
         let output = check.output.clone();
-        self.set_own_status(id, "critical", output);
+        self.set_local_check_status(id, "critical", output);
     }
 
-    /// Writes to the catalog if the status is another: a heartbeat takes no index and wakes nobody.
-    fn set_own_status(&mut self, id: &str, status: &str, output: String) {
+    /// Stores the status of a check if it has changed: a heartbeat takes no index and wakes no
+    /// query.
+    fn set_local_check_status(&mut self, id: &str, status: &str, output: String) {
         let node = self.node.clone();
         let check = self.catalog.node(&node).and_then(|node| node.check(id));
         if let Some(mut check) = check.filter(|check| check.status != status).cloned() {
@@ -485,15 +486,15 @@ impl State {
         }
     }
 
-    /// The services of the own node.
-    pub(crate) fn own_services(&self) -> impl Iterator<Item = &Service> {
+    /// Returns the services of the own node.
+    pub(crate) fn local_services(&self) -> impl Iterator<Item = &Service> {
         let own = self.catalog.node(&self.node);
         own.into_iter().flat_map(|node| node.services.values())
     }
 
-    /// The checks of the own node that a client registered, as the agent knows them: with their latest output, and without
-    /// indexes, which are the catalog's.
-    pub(crate) fn own_checks(&self) -> impl Iterator<Item = Check> {
+    /// Returns the checks of the own node that clients registered, as the agent sees them: with
+    /// their latest output and without the indexes of the catalog.
+    pub(crate) fn local_checks(&self) -> impl Iterator<Item = Check> {
         let own = self.catalog.node(&self.node);
         own.into_iter()
             .flat_map(|node| node.checks.values())

@@ -1,4 +1,4 @@
-//! The key/value store, as far as locks need it.
+//! The key-value store, with locks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -13,10 +13,10 @@ use serde::{Serialize, Serializer};
 use super::sessions::session_key;
 use super::{Change, Deadline, Error, State};
 
-/// Consul forgets a deleted key after this time; until then the key's deletion has an index.
+/// How long the index of a key's deletion is kept.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
 
-/// A key as it is stored and printed.
+/// A key as it is stored and serialized.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Entry {
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) flags: u64,
     #[serde(serialize_with = "base64_or_null")]
     pub(crate) value: Bytes,
-    /// The holder, as it was typed.
+    /// The id of the session that holds the key, as the client sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<String>,
     pub(crate) create_index: u64,
@@ -40,7 +40,7 @@ fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, 
     }
 }
 
-/// What a client wants a key to hold.
+/// A write of a key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Put {
     pub(crate) key: String,
@@ -48,19 +48,19 @@ pub(crate) struct Put {
     pub(crate) flags: u64,
 }
 
-/// The keys' table and what belongs to it.
+/// The table of keys, with its secondary indexes.
 #[derive(Default)]
 pub(crate) struct Store {
-    /// Moves with every change of a key.
+    /// The Raft index of the last change of the table.
     index: u64,
     entries: BTreeMap<String, Arc<Entry>>,
-    /// The keys a session holds, by the session's key.
+    /// The keys that each session holds, by the session's key.
     held: HashMap<String, BTreeSet<String>>,
     /// Deleted keys and prefixes, with the index of the deletion.
     tombstones: BTreeMap<String, u64>,
-    /// Keys that cannot be acquired yet, and the end of that.
+    /// Keys in lock-delay, with the time at which it ends.
     delays: HashMap<String, Duration>,
-    /// Set while a transaction runs: how to take its changes back.
+    /// What a running transaction has changed.
     undo: Option<Undo>,
 }
 
@@ -75,9 +75,9 @@ impl Store {
         self.entries.get(key)
     }
 
-    /// The keys under a prefix, sorted.
+    /// Returns the keys with a prefix, sorted.
     pub(crate) fn list<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
-        under(&self.entries, prefix).map(|(_, entry)| entry)
+        prefix_range(&self.entries, prefix).map(|(_, entry)| entry)
     }
 
     pub(crate) fn key_index(&self, key: &str) -> u64 {
@@ -88,13 +88,13 @@ impl Store {
         if prefix.is_empty() {
             return self.index;
         }
-        let deleted = under(&self.tombstones, prefix).map(|(_, index)| *index);
+        let deleted = prefix_range(&self.tombstones, prefix).map(|(_, index)| *index);
         let present = self.list(prefix).map(|entry| entry.modify_index);
         present.chain(deleted).max().unwrap_or(self.index)
     }
 
-    /// The prefix of all keys on the branch of the tree at which a missing key would be: a change of any of them also
-    /// changes that branch.
+    /// Returns the longest prefix that covers the branch of the radix tree on which a missing key
+    /// would be. A change of any key on that branch wakes a query for the missing one.
     pub(crate) fn branch_of<'a>(&self, missing: &'a str) -> &'a str {
         let shared_with_neighbours = |from: &str, to: &str| {
             let earlier = (Bound::Unbounded, Bound::Excluded(from));
@@ -102,17 +102,17 @@ impl Store {
             let later = (Bound::Included(to), Bound::Unbounded);
             let after = self.entries.range::<str, _>(later).next();
             let neighbours = before.into_iter().chain(after);
-            let shared = neighbours.map(|(key, _)| common(key, missing));
+            let shared = neighbours.map(|(key, _)| common_prefix_len(key, missing));
             shared.max().unwrap_or(0)
         };
-        // How far the tree goes along with the key, and where above that it forks.
+        // `along`: how far the tree follows the key. `fork`: the last fork before that.
         let along = &missing[..shared_with_neighbours(missing, missing)];
         let fork = shared_with_neighbours(along, &format!("{along}{}", char::MAX));
         let next = along[fork.min(along.len())..].chars().next();
         &along[..next.map_or(along.len(), |next| fork + next.len_utf8())]
     }
 
-    pub(crate) fn end_delay(&mut self, key: &str) {
+    pub(crate) fn end_lock_delay(&mut self, key: &str) {
         self.delays.remove(key);
     }
 
@@ -122,13 +122,13 @@ impl Store {
     }
 }
 
-/// How many bytes two keys have in common at their beginning.
-fn common(one: &str, other: &str) -> usize {
+/// Returns the length of the longest common prefix of two keys, in bytes.
+fn common_prefix_len(one: &str, other: &str) -> usize {
     let alike = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
     alike.map(|(c, _)| c.len_utf8()).sum()
 }
 
-fn under<'a, V>(
+fn prefix_range<'a, V>(
     map: &'a BTreeMap<String, V>,
     prefix: &'a str,
 ) -> impl Iterator<Item = (&'a String, &'a V)> {
@@ -137,75 +137,75 @@ fn under<'a, V>(
 }
 
 impl State {
-    /// Writes a key whoever holds it; the holder stays, but the LockIndex becomes 0.
+    /// Writes a key, whoever holds it. The holder stays, but LockIndex becomes 0.
     pub(crate) fn kv_set(&mut self, put: Put) -> Result<(), Error> {
-        self.room_for_key(&put)?;
+        self.check_key_space(&put)?;
         let index = self.next_index();
         self.set(index, put);
         Ok(())
     }
 
-    /// Writes a key if its ModifyIndex is `expected`; 0 means that it must not exist.
+    /// Writes a key if its ModifyIndex is `expected`; 0 means that the key must not exist.
     pub(crate) fn kv_cas(&mut self, put: Put, expected: u64) -> Result<bool, Error> {
-        self.room_for_key(&put)?;
+        self.check_key_space(&put)?;
         let index = self.next_index();
         Ok(self.cas(index, put, expected).is_some())
     }
 
-    /// Acquires a key for a session.
+    /// Acquires a key for a session; returns whether the session now holds it.
     pub(crate) fn kv_acquire(&mut self, put: Put, session: &str) -> Result<bool, Error> {
-        // The delay comes first, so that within it even an unknown session gets a "no".
-        if self.is_delayed(&put.key) {
+        // Consul checks the lock-delay before it looks for the session.
+        if self.is_in_lock_delay(&put.key) {
             return Ok(false);
         }
-        self.room_for_key(&put)?;
+        self.check_key_space(&put)?;
         let index = self.next_index();
         Ok(self.lock(index, put, session)?.is_some())
     }
 
-    /// Releases a key if the session holds it. Value and flags are replaced.
+    /// Releases a key and replaces its value and flags, if the session holds the key.
     pub(crate) fn kv_release(&mut self, put: Put, session: &str) -> Result<bool, Error> {
-        self.room_for_key(&put)?;
+        self.check_key_space(&put)?;
         let index = self.next_index();
         Ok(self.unlock(index, put, session)?.is_some())
     }
 
-    /// Deletes a key, held or not; no lock-delay follows.
+    /// Deletes a key, held or not. It does not enter a lock-delay.
     pub(crate) fn kv_delete(&mut self, key: &str) {
         let index = self.next_index();
         self.delete(index, key);
     }
 
-    /// Deletes a key if its ModifyIndex is `expected`; a missing key counts as deleted.
+    /// Deletes a key if its ModifyIndex is `expected`; returns true as well if there is no key.
     pub(crate) fn kv_delete_cas(&mut self, key: &str, expected: u64) -> bool {
         let index = self.next_index();
         self.delete_cas(index, key, expected)
     }
 
-    /// Deletes everything under a prefix.
+    /// Deletes all keys with a prefix.
     pub(crate) fn kv_delete_tree(&mut self, prefix: &str) {
         let index = self.next_index();
         self.delete_tree(index, prefix);
     }
 
-    pub(crate) fn is_delayed(&self, key: &str) -> bool {
+    pub(crate) fn is_in_lock_delay(&self, key: &str) -> bool {
         self.kv.delays.get(key).is_some_and(|end| *end > self.now)
     }
 
-    /// Refuses a put that would take the store beyond its limits.
-    pub(crate) fn room_for_key(&self, put: &Put) -> Result<(), Error> {
+    /// Rejects a write that would exceed the limits of the store.
+    pub(crate) fn check_key_space(&self, put: &Put) -> Result<(), Error> {
         let known = self.kv.entries.contains_key(&put.key);
         if !known && self.kv.entries.len() + self.kv.delays.len() >= self.limits.keys {
-            return Err(Error::Full {
+            return Err(Error::LimitReached {
                 what: "keys",
                 limit: self.limits.keys,
             });
         }
-        self.room_for(put.key.len() + put.value.len())
+        self.check_space(put.key.len() + put.value.len())
     }
 
-    // What follows works at an index the caller took: a transaction has one for all its
-    // operations, and so has the end of a session for all its keys.
+    // The methods below take the index from their caller: all operations of a transaction share
+    // one, and so do all keys of a session that ends.
 
     pub(crate) fn set(&mut self, index: u64, put: Put) -> Arc<Entry> {
         let session = self.kv.get(&put.key).and_then(|old| old.session.clone());
@@ -233,7 +233,7 @@ impl State {
             None => 1,
             Some(old) => match &old.session {
                 None => old.lock_index + 1,
-                // Compared as typed: the same id in upper case is another holder.
+                // Consul compares the ids as sent: the same id in upper case is another holder.
                 Some(holder) if holder == session => old.lock_index,
                 Some(_) => return Ok(None),
             },
@@ -266,7 +266,7 @@ impl State {
 
     pub(crate) fn delete(&mut self, index: u64, key: &str) {
         if self.kv.get(key).is_some() {
-            self.bury(key, index);
+            self.add_tombstone(key, index);
             self.replace(index, key, None);
         }
     }
@@ -290,16 +290,16 @@ impl State {
         if keys.is_empty() {
             return;
         }
-        // One tombstone for the prefix; nobody asks for the index of the empty one.
+        // One tombstone for the prefix; the empty prefix has the index of the table.
         if !prefix.is_empty() {
-            self.bury(prefix, index);
+            self.add_tombstone(prefix, index);
         }
         for key in keys {
             self.replace(index, &key, None);
         }
     }
 
-    /// Releases or deletes what a session held, and delays the next holder.
+    /// Releases or deletes the keys of a session that ends, and starts their lock-delay.
     pub(crate) fn invalidate_locks(
         &mut self,
         session: &str,
@@ -332,7 +332,7 @@ impl State {
         }
     }
 
-    /// Stores an entry, unless nothing would change - then no index moves and nobody wakes.
+    /// Stores an entry. If nothing would change, neither does its index, and no query wakes.
     fn write(
         &mut self,
         index: u64,
@@ -362,9 +362,9 @@ impl State {
         entry
     }
 
-    /// The one place where an entry comes, changes or goes.
+    /// Inserts, replaces or removes an entry. All changes of entries go through here.
     fn replace(&mut self, index: u64, key: &str, entry: Option<Arc<Entry>>) {
-        let old = self.put_back(key, entry);
+        let old = self.swap_entry(key, entry);
         if let Some(undo) = &mut self.kv.undo {
             undo.entries.push((key.into(), old));
         }
@@ -372,8 +372,8 @@ impl State {
         self.changed(Change::Key(key.into()));
     }
 
-    /// Replaces an entry and keeps the holders and the byte count right.
-    fn put_back(&mut self, key: &str, entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+    /// Swaps an entry, and updates the keys held by sessions and the size of the store.
+    fn swap_entry(&mut self, key: &str, entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
         let holder = |entry: &Arc<Entry>| session_key(entry.session.as_deref()?).ok();
         if let Some(entry) = &entry {
             self.stored_bytes += key.len() + entry.value.len();
@@ -401,7 +401,7 @@ impl State {
         old
     }
 
-    fn bury(&mut self, key: &str, index: u64) {
+    fn add_tombstone(&mut self, key: &str, index: u64) {
         if self.kv.tombstones.is_empty() {
             self.schedule(self.now + TOMBSTONE_TTL, Deadline::Tombstones);
         }
@@ -414,8 +414,8 @@ impl State {
         }
     }
 
-    /// Forgets deleted keys. Consul does so key by key; all at once needs no timer per key, and
-    /// at worst a blocked query on a deleted prefix returns once more than it had to.
+    /// Removes all tombstones. Consul removes them one by one; removing all of them needs one
+    /// timer, and at worst a blocked query of a deleted prefix returns once too often.
     pub(crate) fn reap_tombstones(&mut self) {
         self.kv.tombstones.clear();
         self.kv.index = self.next_index();
@@ -429,7 +429,7 @@ impl State {
         });
     }
 
-    /// Keeps what happened since `begin_transaction`, or takes it back.
+    /// Keeps the changes since `begin_transaction`, or reverts them.
     pub(crate) fn end_transaction(&mut self, keep: bool) {
         let Some(undo) = self.kv.undo.take() else {
             return;
@@ -438,7 +438,7 @@ impl State {
             return;
         }
         for (key, entry) in undo.entries.into_iter().rev() {
-            self.put_back(&key, entry);
+            self.swap_entry(&key, entry);
         }
         for (key, index) in undo.tombstones.into_iter().rev() {
             match index {

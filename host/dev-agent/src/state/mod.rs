@@ -1,8 +1,8 @@
-//! The state machine: one index, the tables, and the deadlines.
+//! The state machine: one Raft index, the tables, and the deadlines.
 //!
-//! Nothing here knows of HTTP, of tokio or of a clock. Time moves only through
-//! [`State::advance`]; whoever touches the state advances it first, so a session is gone the
-//! moment it is due, whether or not a timer has fired yet.
+//! It knows nothing of HTTP, Tokio or clocks. Time moves only through [`State::advance`], which is
+//! called before every access: a session is gone at the moment it expires, whether or not a timer
+//! has fired yet.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -20,39 +20,39 @@ pub(crate) mod txn;
 #[cfg(test)]
 mod tests;
 
-/// The agent's whole state.
+/// The whole state of an agent.
 pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) datacenter: String,
-    /// The agent's own node.
+    /// The name of the agent's own node.
     pub(crate) node: String,
-    /// Time since the agent's start.
+    /// The time since the start of the agent.
     pub(crate) now: Duration,
     pub(crate) sessions: Sessions,
     pub(crate) kv: Store,
     pub(crate) catalog: Catalog,
-    /// Bytes held by keys, values and sessions.
+    /// The size of all keys, values and sessions, in bytes.
     pub(crate) stored_bytes: usize,
-    /// Consul's raft index: every write takes one, also a write that changes nothing.
+    /// Consul's Raft index. Every write increments it, even a write that changes nothing.
     index: u64,
     deadlines: BTreeSet<(Duration, Deadline)>,
     changes: HashSet<Change>,
 }
 
-/// What is due at some time. Ordered, so that equal times have one order.
+/// An event that is due at some time. The order of the variants makes equal times deterministic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Deadline {
-    /// A session, by key, reaches twice its TTL.
+    /// The session with this key has lived for twice its TTL.
     Session(String),
-    /// A TTL check of the own node has not been renewed.
+    /// The TTL of this check of the own node has passed without an update.
     Check(String),
-    /// A key's lock-delay ends.
+    /// The lock-delay of this key ends.
     LockDelay(String),
-    /// Deleted keys are forgotten.
+    /// Tombstones are removed.
     Tombstones,
 }
 
-/// What a write touched: who waits for it is woken.
+/// Something that a write changed, and blocked queries may wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Change {
     Session {
@@ -60,35 +60,35 @@ pub(crate) enum Change {
         node: String,
     },
     Key(String),
-    /// A node, in lower case, its services or checks.
+    /// A node, its services or its checks; by name in lower case.
     Node(String),
 }
 
-/// What a blocking query reads. It is also what its waiter waits for.
+/// What a read selects, and what a blocked query waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Query {
-    /// One session, by key.
+    /// A session, by its [`session_key`](sessions::session_key).
     Session(String),
     Sessions,
-    /// The sessions of a node, in lower case.
+    /// The sessions of a node, by its name in lower case.
     NodeSessions(String),
     Key(String),
     Prefix(String),
     Nodes,
-    /// A node with its services, in lower case.
+    /// A node with its services, by its name in lower case.
     Node(String),
-    /// The checks of a node, in lower case.
+    /// The checks of a node, by its name in lower case.
     NodeChecks(String),
     Checks,
 }
 
-/// Why an operation was refused.
+/// The error of an operation that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// Consul would refuse it too, with this text.
+    /// Consul rejects the operation as well, with this text.
     Rejected(String),
     /// A limit of the agent is reached.
-    Full { what: &'static str, limit: usize },
+    LimitReached { what: &'static str, limit: usize },
 }
 
 impl Error {
@@ -97,12 +97,12 @@ impl Error {
     }
 }
 
-/// What raft writes down before the first change of a table: a new Consul registers its node at index 10. An index of 1 is
-/// what both answer where there is none.
+/// The index before the first write. A new Consul registers its node at index 10: the writes before
+/// that set up Raft.
 const STARTING_INDEX: u64 = 9;
 
 impl State {
-    /// A fresh state with the agent's own node registered and passing.
+    /// Creates a state in which the agent's own node is registered and its check passes.
     pub(crate) fn new(node: &str, datacenter: &str, limits: Limits) -> State {
         let mut state = State {
             limits,
@@ -117,19 +117,19 @@ impl State {
             deadlines: BTreeSet::new(),
             changes: HashSet::new(),
         };
-        state.register_own_node();
+        state.register_local_node();
         state
     }
 
-    /// Moves the time to `now`, lets everything happen that is due by then, in order, and
-    /// reports the next deadline.
+    /// Moves the time to `now` and runs every event that is due by then, in order. Returns the next
+    /// deadline.
     pub(crate) fn advance(&mut self, now: Duration) -> Option<Duration> {
         while let Some((due, _)) = self.deadlines.first() {
             if *due > now {
                 break;
             }
-            // Things happen when they are due, however late it is noticed: a lock-delay
-            // counts from the end of the session, not from the request that found it ended.
+            // Events take effect at their deadline, however late they run: a lock-delay counts from
+            // the end of the session, not from the request that noticed the end.
             self.now = self.now.max(*due);
             let Some((_, deadline)) = self.deadlines.pop_first() else {
                 break;
@@ -137,7 +137,7 @@ impl State {
             match deadline {
                 Deadline::Session(key) => self.expire_session(&key),
                 Deadline::Check(id) => self.expire_check(&id),
-                Deadline::LockDelay(key) => self.kv.end_delay(&key),
+                Deadline::LockDelay(key) => self.kv.end_lock_delay(&key),
                 Deadline::Tombstones => self.reap_tombstones(),
             }
         }
@@ -157,7 +157,7 @@ impl State {
         self.deadlines.remove(&(due, deadline));
     }
 
-    /// Takes the next raft index for a write.
+    /// Increments and returns the Raft index, for a write.
     pub(crate) fn next_index(&mut self) -> u64 {
         self.index += 1;
         self.index
@@ -167,16 +167,15 @@ impl State {
         self.changes.insert(change);
     }
 
-    /// What changed since the last call.
+    /// Returns and forgets what has changed since the last call.
     pub(crate) fn take_changes(&mut self) -> HashSet<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    /// The index a query answers with; never 0, for 0 means "do not block".
+    /// Returns the index of a query. It is never 0, which in a request means "do not block".
     pub(crate) fn index_of(&self, query: &Query) -> u64 {
         let index = match query {
-            // Not the session's own index: that would make no difference to a client that asks
-            // again after a wake-up, and Consul answers the table's.
+            // Consul, too, reports the index of the table rather than of the session.
             Query::Session(_) | Query::Sessions | Query::NodeSessions(_) => self.sessions.index,
             Query::Key(key) => self.kv.key_index(key),
             Query::Prefix(prefix) => self.kv.prefix_index(prefix),
@@ -187,8 +186,9 @@ impl State {
         index.max(1)
     }
 
-    /// What a query waits for: what it reads, or where there is nothing to read, what stands in its place. Consul keeps its
-    /// tables in radix trees and watches the branch at which a key would be.
+    /// Returns the query that a blocked `query` waits for: the query itself, or a wider one if it
+    /// selects nothing. Consul keeps its tables in radix trees and watches the branch on which a
+    /// missing key would be.
     pub(crate) fn watched(&self, query: Query) -> Query {
         match query {
             Query::Session(key) if self.sessions.get(&key).is_none() => Query::Sessions,
@@ -203,10 +203,10 @@ impl State {
         }
     }
 
-    /// Refuses a write that would hold `more` bytes beyond the limit.
-    pub(crate) fn room_for(&self, more: usize) -> Result<(), Error> {
+    /// Rejects a write of `more` bytes if they exceed the limit.
+    pub(crate) fn check_space(&self, more: usize) -> Result<(), Error> {
         if self.stored_bytes.saturating_add(more) > self.limits.stored_bytes {
-            return Err(Error::Full {
+            return Err(Error::LimitReached {
                 what: "stored bytes",
                 limit: self.limits.stored_bytes,
             });

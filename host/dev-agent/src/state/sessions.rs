@@ -1,4 +1,4 @@
-//! Sessions: create, destroy, renew, and the end of one.
+//! Sessions: how they are created, renewed and destroyed, and how they expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,42 +9,42 @@ use serde::Serialize;
 use super::{Change, Deadline, Error, State};
 use crate::go::duration;
 
-/// The check every session is bound to unless it says otherwise.
+/// The check that a session is bound to by default.
 pub(crate) const SERF_HEALTH: &str = "serfHealth";
-/// A session's lock-delay unless it says otherwise.
+/// The default lock-delay, in nanoseconds.
 pub(crate) const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
 
 const TTL_MIN: i64 = 10_000_000_000;
 const TTL_MAX: i64 = 24 * 3_600_000_000_000;
-/// A session lives this many times its TTL after it was created or last renewed.
+/// A session expires this many TTLs after its creation or its last renewal.
 const TTL_MULTIPLIER: u32 = 2;
-/// No key is delayed longer, whatever its session asked for.
+/// The maximum lock-delay of a key, whatever its session says.
 const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 
-/// A session as it is stored and printed.
+/// A session as it is stored and serialized.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Session {
     #[serde(rename = "ID")]
     pub(crate) id: String,
     pub(crate) name: String,
-    /// As the client typed it; node names match in any case.
+    /// The name as the client sent it; Consul ignores the case of node names.
     pub(crate) node: String,
-    /// Nanoseconds, possibly negative, possibly more than takes effect.
+    /// In nanoseconds, as the client sent it; see [`Session::effective_lock_delay`].
     pub(crate) lock_delay: i64,
     pub(crate) behavior: String,
     #[serde(rename = "TTL")]
     pub(crate) ttl: String,
     pub(crate) node_checks: Option<Vec<String>>,
     pub(crate) service_checks: Option<Vec<ServiceCheck>>,
-    /// The old form of `NodeChecks`.
+    /// The older form of `NodeChecks`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) checks: Vec<String>,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
 }
 
-/// A service's check a session is bound to.
+/// A check of a service that a session is bound to.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ServiceCheck {
@@ -54,7 +54,7 @@ pub(crate) struct ServiceCheck {
 }
 
 impl Session {
-    /// What a create request starts from.
+    /// Returns a session with the defaults of a creation request.
     pub(crate) fn with_defaults(node: &str) -> Session {
         Session {
             id: String::new(),
@@ -71,8 +71,9 @@ impl Session {
         }
     }
 
-    /// Settles the two lists of checks, of which either may turn the default off.
-    fn settle_checks(&mut self) {
+    /// Combines the two lists of checks; an empty one of either kind switches the default check
+    /// off.
+    fn normalize_checks(&mut self) {
         if self.checks.is_empty() {
             self.node_checks = Some(Vec::new());
         } else if self.node_checks.as_ref().is_none_or(Vec::is_empty)
@@ -91,7 +92,7 @@ impl Session {
             .map(String::as_str)
     }
 
-    /// How long a key stays locked after the session's end: 0 to 60 s.
+    /// Returns how long keys stay in lock-delay after the session's end: 0 to 60 s.
     fn effective_lock_delay(&self) -> Duration {
         u64::try_from(self.lock_delay).map_or(Duration::ZERO, |nanoseconds| {
             Duration::from_nanos(nanoseconds).min(MAX_LOCK_DELAY)
@@ -104,20 +105,20 @@ impl Session {
     }
 }
 
-/// The sessions' table and what finds a session in it.
+/// The table of sessions, with its secondary indexes.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    /// Moves with every create and every end of a session.
+    /// The Raft index of the last change of the table.
     pub(crate) index: u64,
-    by_key: BTreeMap<String, Live>,
+    by_key: BTreeMap<String, ActiveSession>,
     by_node: BTreeMap<String, BTreeSet<String>>,
-    /// Node and check, both in lower case.
+    /// By the names of node and check, both in lower case.
     by_check: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
-struct Live {
+struct ActiveSession {
     session: Arc<Session>,
-    /// Zero: the session does not expire.
+    /// Zero if the session does not expire.
     ttl: Duration,
     expires: Option<Duration>,
 }
@@ -127,19 +128,19 @@ impl Sessions {
         self.by_key.get(key).map(|live| live.session.clone())
     }
 
-    /// All sessions, sorted by id.
+    /// Returns all sessions, sorted by id.
     pub(crate) fn list(&self) -> Vec<Arc<Session>> {
         let sessions = self.by_key.values().map(|live| &live.session);
         sessions.cloned().collect()
     }
 
-    /// The sessions of a node (in lower case), sorted by id.
+    /// Returns the sessions of a node, sorted by id. The name must be in lower case.
     pub(crate) fn of_node(&self, node: &str) -> Vec<Arc<Session>> {
         let keys = self.by_node.get(node).into_iter().flatten();
         keys.filter_map(|key| self.get(key)).collect()
     }
 
-    /// The keys of the sessions bound to a check.
+    /// Returns the keys of the sessions bound to a check.
     pub(crate) fn of_check(&self, node: &str, check: &str) -> Vec<String> {
         let bound = self
             .by_check
@@ -147,7 +148,7 @@ impl Sessions {
         bound.into_iter().flatten().cloned().collect()
     }
 
-    /// The keys of a node's sessions.
+    /// Returns the keys of the sessions of a node.
     pub(crate) fn keys_of_node(&self, node: &str) -> Vec<String> {
         let keys = self.by_node.get(&node.to_lowercase());
         keys.into_iter().flatten().cloned().collect()
@@ -159,8 +160,8 @@ impl Sessions {
     }
 }
 
-/// A session id as the tables know it: the UUID's digits, so that case and hyphens make no
-/// difference. The error is the text Consul 1.8 answers a malformed id with.
+/// Returns the key of a session id in the tables: the digits of the UUID in lower case, without
+/// hyphens. The error for a malformed id is that of Consul 1.8.
 pub(crate) fn session_key(id: &str) -> Result<String, Error> {
     let malformed =
         |why: String| Error::Rejected(format!("failed session lookup: index error: {why}"));
@@ -188,9 +189,9 @@ pub(crate) fn session_key(id: &str) -> Result<String, Error> {
 }
 
 impl State {
-    /// Creates the session a request describes, under an `id` that nobody has yet.
+    /// Creates a session with an `id` that no other session has.
     pub(crate) fn create_session(&mut self, id: &str, mut session: Session) -> Result<(), Error> {
-        session.settle_checks();
+        session.normalize_checks();
         match session.behavior.as_str() {
             "" => session.behavior = "release".into(),
             "release" | "delete" => {}
@@ -202,14 +203,14 @@ impl State {
         }
         let ttl = session_ttl(&session.ttl)?;
         if self.sessions.by_key.len() >= self.limits.sessions {
-            return Err(Error::Full {
+            return Err(Error::LimitReached {
                 what: "sessions",
                 limit: self.limits.sessions,
             });
         }
-        self.room_for(session.size())?;
+        self.check_space(session.size())?;
 
-        // From here on it is a write: refused or not, it takes an index.
+        // From here on the request is a write: it takes an index even if it is rejected.
         let index = self.next_index();
         self.check_session_binding(&session)?;
         let key = session_key(id)?;
@@ -227,7 +228,7 @@ impl State {
         let of_node = self.sessions.by_node.entry(node.clone()).or_default();
         of_node.insert(key.clone());
         self.sessions.index = index;
-        let live = Live {
+        let live = ActiveSession {
             session: Arc::new(session),
             ttl,
             expires: None,
@@ -238,7 +239,7 @@ impl State {
         Ok(())
     }
 
-    /// The node must be there, and the checks, and none of them critical.
+    /// Checks that the node and the checks exist and that none of the checks is critical.
     fn check_session_binding(&self, session: &Session) -> Result<(), Error> {
         let Some(node) = self.catalog.node(&session.node) else {
             return Err(Error::rejected("Missing node registration"));
@@ -261,7 +262,7 @@ impl State {
         Ok(())
     }
 
-    /// Starts the session's life anew and returns it; no index moves.
+    /// Restarts the TTL of a session and returns it, or `None` if there is none. No index changes.
     pub(crate) fn renew_session(&mut self, id: &str) -> Result<Option<Arc<Session>>, Error> {
         let key = session_key(id)?;
         self.restart_ttl(&key);
@@ -282,7 +283,7 @@ impl State {
         self.schedule(expires, Deadline::Session(key.into()));
     }
 
-    /// Ends a session, with lock-delay; it is no error if there is none.
+    /// Destroys a session. It is not an error if there is none.
     pub(crate) fn destroy_session(&mut self, id: &str) -> Result<(), Error> {
         let key = session_key(id)?;
         let index = self.next_index();
@@ -295,9 +296,10 @@ impl State {
         self.end_session(key, index);
     }
 
-    /// Ends a session at `index`: its keys are released or deleted, and delayed.
+    /// Removes a session at `index`, and releases or deletes its keys, which enter their
+    /// lock-delay.
     pub(crate) fn end_session(&mut self, key: &str, index: u64) {
-        let Some(Live {
+        let Some(ActiveSession {
             session, expires, ..
         }) = self.sessions.by_key.remove(key)
         else {
@@ -334,7 +336,7 @@ impl State {
     }
 }
 
-/// The TTL a create request asked for; zero is none.
+/// Validates the TTL of a creation request; zero means none.
 fn session_ttl(text: &str) -> Result<Duration, Error> {
     if text.is_empty() {
         return Ok(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The rules of time and of indexes, on a state machine that never sleeps.
+//! Timing and indexes, tested on the state machine without a clock.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn a_destroyed_session_leaves_no_deadline() {
     assert_eq!(state.stored_bytes, 0);
 }
 
-/// The delay a session of this LockDelay leaves behind, found by trying.
+/// Measures the lock-delay of a session with this LockDelay, in milliseconds.
 fn delay_of(lock_delay: i64, behavior: &str) -> u64 {
     let mut state = state();
     let first = create(&mut state, 1, |session| {
@@ -129,7 +129,7 @@ fn lock_delay_is_at_most_a_minute_and_never_negative() {
         (-5 * S, 0),
         (60 * S, 60_000),
         (61 * S, 60_000),
-        // "500ns" is 500 s, "-15s" a hundred years.
+        // "500ns" is 500 s, "-15s" wraps around to a century.
         (500 * S, 60_000),
         ((-15 * S).wrapping_mul(S), 60_000),
         (1_000, 1),
@@ -154,7 +154,7 @@ fn lock_delay_is_per_key_and_only_for_keys_held_at_the_end() {
     for key in ["released", "deleted", "other"] {
         assert!(state.kv_acquire(put(key, ""), &next).unwrap(), "{key}");
     }
-    // Who is delayed learns nothing about the session, and a plain put passes.
+    // The lock-delay is checked before the session id; a plain put ignores it.
     assert_eq!(state.kv_acquire(put("held", ""), "no id"), Ok(false));
     state.kv_set(put("held", "x")).unwrap();
     state.advance(at(14_999));
@@ -208,7 +208,7 @@ fn a_write_of_the_same_moves_nothing_and_wakes_nobody() {
     assert!(state.take_changes().is_empty());
     state.kv_set(put("k", "w")).unwrap();
     assert_eq!(state.take_changes(), [Change::Key("k".into())].into());
-    // The index of writes that changed nothing is used up all the same.
+    // A write that changes nothing takes an index, too.
     assert_eq!(state.index_of(&Query::Key("k".into())), index + 2);
 }
 
@@ -232,7 +232,7 @@ fn a_ttl_check_takes_its_sessions_along() {
     assert!(alive(&mut state, &bound));
     assert_eq!(state.advance(at(5_000)), None);
     assert!(!alive(&mut state, &bound) && alive(&mut state, &free));
-    // It comes back to life with the next update.
+    // The check passes again with the next update.
     state.update_check("c", "passing", "").unwrap();
     assert_eq!(state.next_deadline(), Some(at(8_000)));
     create(&mut state, 3, |session| {
@@ -270,7 +270,7 @@ fn a_failed_transaction_leaves_no_trace() {
     let mut state = state();
     let holder = create(&mut state, 1, |_| {});
     assert!(state.kv_acquire(put("held", "v"), &holder).unwrap());
-    // A key that was deleted once before.
+    // A key that was deleted before the transaction.
     state.kv_set(put("hidden", "")).unwrap();
     state.kv_delete("hidden");
     state.kv_set(put("hidden", "again")).unwrap();
@@ -296,7 +296,7 @@ fn a_failed_transaction_leaves_no_trace() {
     assert_eq!(outcome.unwrap_err().len(), 1);
     let after = (rows(&state), state.index_of(&prefix), state.stored_bytes);
     assert_eq!(before, after);
-    // The holder is still known: its end releases the key.
+    // The session still holds the key, so its end releases it.
     state.destroy_session(&holder).unwrap();
     assert_eq!(rows(&state)[0].session, None);
 }
@@ -311,7 +311,7 @@ fn everything_is_bounded() {
         ..Limits::default()
     };
     let mut state = State::new("node", "dc1", limits);
-    let full = |what, limit| Err(Error::Full { what, limit });
+    let full = |what, limit| Err(Error::LimitReached { what, limit });
     let held = create(&mut state, 1, |_| {});
     create(&mut state, 2, |_| {});
     assert_eq!(
@@ -327,7 +327,7 @@ fn everything_is_bounded() {
         full("stored bytes", 10_000)
     );
 
-    // A key in its delay counts, or delays could pile up.
+    // A key in lock-delay counts; otherwise lock-delays could accumulate without bound.
     state.destroy_session(&held).unwrap();
     state.kv_delete("a");
     assert_eq!(state.kv_set(put("c", "")), full("keys", 2));
@@ -344,7 +344,7 @@ fn everything_is_bounded() {
     };
     state.register(node("n1")).unwrap();
     assert_eq!(state.register(node("n2")), full("catalog entries", 5));
-    // The own node needs no room, even after others took what it left.
+    // The own node is registered again even if its place is taken.
     state.deregister("node", "consul", "");
     state.register(node("n2")).unwrap();
     state.deregister("node", "", "");

@@ -1,4 +1,4 @@
-//! Transactions over keys: all operations take effect, or none.
+//! Transactions: either all operations take effect, or none.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::kv::{Entry, Put};
 use super::{Error, State};
 use crate::acl::Access;
 
-/// One operation of a transaction.
+/// An operation of a transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Op {
     pub(crate) verb: String,
@@ -18,14 +18,14 @@ pub(crate) struct Op {
     pub(crate) session: String,
 }
 
-/// One line of a transaction's results.
+/// An element of `Results`.
 #[derive(Debug, Serialize)]
 pub(crate) struct TxnResult {
     #[serde(rename = "KV")]
     pub(crate) kv: Arc<Entry>,
 }
 
-/// Why an operation failed; a full agent's refusal has no operation.
+/// An element of `Errors`: why an operation failed.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct TxnError {
@@ -33,10 +33,10 @@ pub(crate) struct TxnError {
     pub(crate) what: String,
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction that ran.
 pub(crate) type Outcome = Result<Vec<TxnResult>, Vec<TxnError>>;
 
-/// Whether the transaction only reads. It then takes no index, and its answer says more.
+/// Returns whether a transaction only reads, and so takes no index.
 pub(crate) fn is_read_only(ops: &[Op]) -> bool {
     let writes = |verb: &str| {
         matches!(
@@ -48,18 +48,17 @@ pub(crate) fn is_read_only(ops: &[Op]) -> bool {
 }
 
 impl State {
-    /// Runs a transaction. The outer error is the agent being full.
+    /// Runs a transaction. The outer error is that of a limit.
     pub(crate) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Outcome, Error> {
-        let refused = self.refusals(&ops, access);
-        if !refused.is_empty() {
-            return Ok(Err(refused));
+        let rejected = self.rejections(&ops, access);
+        if !rejected.is_empty() {
+            return Ok(Err(rejected));
         }
-        // Room for everything at once: values replaced by one another are counted twice, which
-        // only a nearly full agent notices.
+        // Values that replace one another are counted twice, which matters only close to the limit.
         let bytes = ops.iter().map(|op| op.put.key.len() + op.put.value.len());
-        self.room_for(bytes.sum())?;
+        self.check_space(bytes.sum())?;
         for op in &ops {
-            self.room_for_key(&op.put)?;
+            self.check_key_space(&op.put)?;
         }
 
         let read_only = is_read_only(&ops);
@@ -78,15 +77,15 @@ impl State {
             return Ok(Err(errors));
         }
         if !access.is_allowed() {
-            // Only gets come this far without a right, and what they found is filtered out.
+            // Only reads get this far without access, and their results are filtered.
             results.clear();
         }
         Ok(Ok(results))
     }
 
-    /// What is refused before anything runs.
-    fn refusals(&self, ops: &[Op], access: Access) -> Vec<TxnError> {
-        let refusal = |op: &Op| {
+    /// Returns the errors that are found before the first operation runs.
+    fn rejections(&self, ops: &[Op], access: Access) -> Vec<TxnError> {
+        let rejection = |op: &Op| {
             let key = &op.put.key;
             if key.is_empty() && op.verb != "delete-tree" {
                 return Some("Must provide key".into());
@@ -94,12 +93,12 @@ impl State {
             if !access.is_allowed() && !matches!(op.verb.as_str(), "get" | "get-tree") {
                 return Some("Permission denied".into());
             }
-            if op.verb == "lock" && self.is_delayed(key) {
+            if op.verb == "lock" && self.is_in_lock_delay(key) {
                 return Some(format!("failed to lock key {key:?} due to lock delay"));
             }
             None
         };
-        let with_index = |(op_index, op)| refusal(op).map(|what| TxnError { op_index, what });
+        let with_index = |(op_index, op)| rejection(op).map(|what| TxnError { op_index, what });
         ops.iter().enumerate().filter_map(with_index).collect()
     }
 
@@ -114,7 +113,9 @@ impl State {
         let found = |state: &State| state.kv.get(&key).cloned();
         let text = |error| match error {
             Error::Rejected(text) => text,
-            Error::Full { what, .. } => format!("the agent is full: {what}"),
+            Error::LimitReached { what, .. } => {
+                format!("the development agent is at its limit of {what}")
+            }
         };
         let entry = match verb.as_str() {
             "set" => self.set(index, put),
@@ -177,7 +178,7 @@ impl State {
             }
             other => return Err(format!("unknown KV verb {other:?}")),
         };
-        // Only gets answer the value: who wrote it has it.
+        // Only reads return the value.
         Ok(vec![Arc::new(Entry {
             value: Default::default(),
             ..(*entry).clone()

@@ -1,4 +1,4 @@
-//! A default of "deny": with the token, without one, and with an unknown one.
+//! A default policy of "deny": requests with the token, without one, and with an unknown one.
 
 use serde_json::json;
 

@@ -1,5 +1,4 @@
-//! What only the development agent has: limits, its own life and death, TLS, and the load it
-//! promises to bear.
+//! Features of the development agent alone: limits, start and shutdown, TLS, and load.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,12 +26,12 @@ fn a_full_agent_says_so_and_goes_on() {
         limits.waiters = 1;
     })));
     let [one, _] = [(), ()].map(|()| server.create(""));
-    let full = "The agent is full: at most 2 sessions";
+    let full = "the development agent is at its limit of 2 sessions";
     server.put("/v1/session/create", "").is(503, full);
     server.put("/v1/kv/a", "0123456789").is(200, "true");
     server
         .put("/v1/kv/b", "")
-        .is(503, "The agent is full: at most 1 keys");
+        .is(503, "the development agent is at its limit of 1 keys");
     server
         .put("/v1/kv/a", "0123456789+")
         .begins(413, "Request body(11 bytes) too large");
@@ -51,9 +50,10 @@ fn a_full_agent_says_so_and_goes_on() {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| server.get(&blocked).status);
         std::thread::sleep(Duration::from_millis(300));
-        server
-            .get(&blocked)
-            .is(429, "The agent is full: at most 1 blocked queries");
+        server.get(&blocked).is(
+            429,
+            "the development agent is at its limit of 1 blocked queries",
+        );
         assert_eq!(first.join().unwrap(), 200);
     });
     server.destroy(&one);
@@ -95,7 +95,7 @@ fn an_agent_ends_with_shutdown_or_drop() {
         } else {
             RUNTIME.block_on(agent.shutdown());
         }
-        // The blocked query breaks off, and nobody listens any more.
+        // The blocked query is cut off, and the port is closed.
         blocked
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
@@ -133,7 +133,7 @@ fn tls() {
     assert_eq!(agent.ca_pem(), Some(pem.as_str()));
     let address = agent.address().trim_start_matches("https://").to_owned();
 
-    // In the clear: a refusal in plain HTTP.
+    // A plain-text request gets a plain-text 400.
     let mut plain = TcpStream::connect(&address).unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut refusal = String::new();
@@ -144,7 +144,7 @@ fn tls() {
     );
     assert!(refusal.contains("Client sent an HTTP request to an HTTPS server."));
 
-    // Whoever trusts the authority gets through, by both names; nobody else does.
+    // A client that trusts the authority connects by both names; no other client does.
     for name in ["127.0.0.1", "localhost"] {
         let answer = get_over_tls(&address, name, Some(&pem)).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -196,9 +196,11 @@ fn a_client_that_goes_away_gives_up_its_place() {
         let query =
             format!("GET /v1/session/list?index={index}&wait=600s HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(query.as_bytes()).unwrap();
-        // Or this one would take the only place.
+        // Until the query above blocks; otherwise this one would take the only place.
         std::thread::sleep(Duration::from_millis(500));
-        server.get(&blocked).begins(429, "The agent is full");
+        server
+            .get(&blocked)
+            .begins(429, "the development agent is at its limit");
         drop(stream);
         until(Duration::from_secs(5), || {
             server.get(&blocked).status == 200
@@ -222,7 +224,7 @@ fn every_index_is_seen_by_a_watcher_of_a_busy_prefix() {
                 done.fetch_add(1, Ordering::SeqCst);
             });
         }
-        // A lost wake-up would leave this one blocked at the end, with an old value.
+        // After a lost wake-up the last read would block and return an old value.
         let mut index = 0;
         loop {
             let finished = done.load(Ordering::SeqCst) == WRITERS;

@@ -1,4 +1,4 @@
-//! Blocking queries: what they wait for, how long, and what wakes them.
+//! Blocking queries: which changes wake them, and how long they wait.
 
 use std::thread;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn keys_wake() {
     });
 }
 
-/// What is not there is waited for at the place where it would be.
+/// A query for a missing key waits for changes of its branch of the radix tree.
 #[test]
 fn what_is_missing_wakes_with_its_neighbours() {
     everywhere(|server| {
@@ -155,7 +155,7 @@ fn what_changes_nothing_wakes_nobody() {
         sleeps_on(server, &format!("/v1/session/info/{id}"), || {
             server.put(&format!("/v1/session/renew/{id}"), "");
         });
-        // Nor does the index move for those who wait for something else.
+        // The index of other queries does not change either.
         let info = format!("/v1/session/info/{id}");
         let before = server.get(&info).index();
         let (_, answer) = blocked(server, &info, || server.destroy(&server.create("")));
@@ -181,7 +181,7 @@ fn the_wait_and_a_sixteenth() {
             let (took, _) = timed(|| server.get(&format!("{path}?{at_once}")));
             assert!(took < SECOND, "{at_once}: {took:?}");
         }
-        // An index from the future waits like any other.
+        // An index that has not been reached yet blocks like any other.
         let (took, _) = timed(|| server.get(&format!("{path}?index={}&wait=1s", index + 1000)));
         assert!(took >= SECOND);
     });

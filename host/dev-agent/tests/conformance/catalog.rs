@@ -1,4 +1,4 @@
-//! Nodes and checks, and what becomes of the sessions bound to them.
+//! Nodes, services and checks, and the sessions bound to them.
 
 use std::time::Duration;
 
@@ -222,7 +222,7 @@ fn the_agent_s_own_checks() {
             (&json!("passing"), &json!("hello"))
         );
 
-        // The catalog follows, in a real agent a moment later.
+        // A real agent updates the catalog a moment later.
         let node = server.node();
         let status = |status: &str| {
             let checks = server.get(&format!("/v1/health/node/{node}")).json();
@@ -260,7 +260,7 @@ fn an_own_check_registered_again_keeps_its_status() {
         assert_eq!(status(), "passing", "{}", server.name);
         register(r#"{"Name":"again","TTL":"2h","Status":"critical"}"#);
         assert_eq!(status(), "passing", "{}", server.name);
-        // An agent knows its checks by their exact ids.
+        // The agent compares ids including case.
         server
             .put("/v1/agent/check/deregister/AGAIN", "")
             .is(200, "");
@@ -365,7 +365,7 @@ fn a_service_with_checks() {
     });
 }
 
-/// An agent tells the catalog of a status that is another, and for minutes of nothing else.
+/// An agent updates the catalog at once only if the status has changed.
 #[test]
 fn a_heartbeat_changes_nothing() {
     everywhere(|server| {
@@ -401,7 +401,7 @@ fn a_heartbeat_changes_nothing() {
             "{}",
             server.name
         );
-        // Registered again, it tells all.
+        // Registering the check again updates the catalog.
         server.put("/v1/agent/check/register", body).is(200, "");
         until(SOON, || beat().unwrap()["Output"] == "alone");
         put("warn/beat?note=both");
@@ -470,7 +470,7 @@ fn services_go_by_their_ids_in_any_case() {
         assert_eq!(server.info(&id), None, "{}", server.name);
         put("deregister", json!({"Node": "n6"}));
 
-        // The agent itself knows them by their very letters.
+        // The agent compares ids including case.
         let body = r#"{"Name":"exact","Check":{}}"#;
         server.put("/v1/agent/service/register", body).is(200, "");
         let deregister = |id: &str| server.put(&format!("/v1/agent/service/deregister/{id}"), "");

@@ -19,7 +19,7 @@ fn command(server: &Server, args: &[&str]) -> Option<Command> {
         .env_remove("CONSUL_HTTP_TOKEN")
         .env_remove("CONSUL_NAMESPACE")
         .env_remove("CONSUL_CACERT")
-        // What runs the command of `consul lock`; where it is unset, /bin/sh does.
+        // The shell that runs the command of `consul lock`; /bin/sh if unset.
         .env_remove("SHELL")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -27,7 +27,7 @@ fn command(server: &Server, args: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// Runs the program and checks how it ends; `None` without the program.
+/// Runs the program and checks whether it succeeds. Returns `None` if there is no program.
 #[track_caller]
 fn run(server: &Server, args: &[&str], succeeds: bool) -> Option<String> {
     let output = command(server, args)?.output().unwrap();
@@ -161,7 +161,7 @@ fn lock() {
                 .contains("Consul API Lock")
         );
 
-        // While one holds it, another waits in vain, and then gets it.
+        // A second process times out while the lock is held, and acquires it afterwards.
         let Some(mut first) = command(server, &["lock", prefix, "sleep 3"]) else {
             return;
         };
@@ -221,7 +221,7 @@ fn losing_the_lock() {
     everywhere(|server| {
         let prefix = server.prefix("cli-lost");
         let prefix = prefix.trim_end_matches('/');
-        // Without `exec` the shell alone would be ended, and `sleep` would hold the pipes that are read here.
+        // Without `exec`, only the shell would be killed, and `sleep` would keep the pipes open.
         let Some(mut command) = command(server, &["lock", prefix, "exec sleep 30"]) else {
             return;
         };
@@ -232,7 +232,7 @@ fn losing_the_lock() {
         });
         let id = server.key(&lock)["Session"].as_str().unwrap().to_owned();
         server.destroy(&id);
-        // It notices through its blocking query, long before the child would end.
+        // `consul lock` notices through its blocking query, long before the child would exit.
         let started = std::time::Instant::now();
         let output = child.wait_with_output().unwrap();
         assert!(started.elapsed() < Duration::from_secs(15), "{output:?}");

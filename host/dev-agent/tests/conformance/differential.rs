@@ -1,5 +1,5 @@
-//! Random operations on the development agent and on a real Consul: they must answer the same,
-//! but for ids and indexes, and of the indexes the order must be the same.
+//! Random operations on the development agent and on a real Consul: the responses must be equal,
+//! except for ids and for indexes, whose order must be equal.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use super::server::{Answer, NOBODY, Server, pair};
 const KEYS: &[&str] = &["a", "b", "b/c", "b/c/d"];
 const PREFIXES: &[&str] = &["", "b", "b/", "z"];
 
-/// A session by number: the ones created so far, taken round, or one that never was.
+/// A session: one of those created so far, by number modulo their count, or none.
 #[derive(Clone, Debug)]
 enum Who {
     Created(usize),
@@ -47,7 +47,7 @@ enum Op {
     Delete(&'static str),
     DeleteCas(&'static str, Cas),
     DeleteTree(&'static str),
-    /// Registers a node of its own with a check in this state.
+    /// Registers a node with a check of this status.
     Check(&'static str),
     Health,
     CatalogNode,
@@ -136,7 +136,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// One server, what was created on it, and what it answered.
+/// A server, the sessions created on it, and its responses.
 struct Run<'a> {
     server: &'a Server,
     prefix: String,
@@ -152,7 +152,7 @@ impl Run<'_> {
             ids: Vec::new(),
             answers: Vec::new(),
         };
-        // All tables have changed of late, in the same order.
+        // Changes every table, in the same order on both servers.
         for call in ["register", "deregister"] {
             let body = r#"{"Node":"differential","Address":"10.0.0.1"}"#;
             let body = if call == "register" {
@@ -268,8 +268,8 @@ impl Run<'_> {
         self.answers.push(answer);
     }
 
-    /// The answer without what must differ: ids become numbers, the node's name one name, and
-    /// indexes are marked for `ranked`.
+    /// Removes the expected differences from a response: ids become numbers, the name of the node a
+    /// constant, and indexes are marked for `finish`, which replaces them by their rank.
     fn normalised(&self, answer: &Answer) -> Value {
         let mut text = answer.body.replace(&self.server.node(), "NODE");
         for (number, id) in self.ids.iter().enumerate() {
@@ -279,7 +279,7 @@ impl Run<'_> {
         let mut body = serde_json::from_str(&text).unwrap_or_else(|_| json!(text.trim_end()));
         mark(&mut body);
         if let Some(rows) = body.as_array_mut() {
-            // The lists hold sessions of others, too, and ids sort at random.
+            // Lists contain sessions of other tests, and the order of ids is random.
             let mine = |row: &Value| match row.get("ID").and_then(Value::as_str) {
                 Some(id) => id.starts_with("session"),
                 None => true,
@@ -319,7 +319,7 @@ impl Run<'_> {
     }
 }
 
-/// Marks every index in an answer, those in texts too.
+/// Marks every index in a response, including those in texts.
 fn mark(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(mark),
@@ -374,7 +374,7 @@ fn the_same_operations_have_the_same_results() {
         let ops = prop::collection::vec(op(), 1..60);
         random::check(60, &ops, |ops| {
             case.set(case.get() + 1);
-            // A prefix of its own: lock-delays outlive the case.
+            // Each case has a prefix of its own, as lock-delays outlive it.
             let prefix = format!("differential/{epoch}/{}/", case.get());
             let [agent, real] = [agent, real].map(|server| {
                 let mut run = Run::start(server, &prefix);

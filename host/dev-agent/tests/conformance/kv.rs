@@ -1,4 +1,4 @@
-//! Keys as locks: who holds them, and what the indexes say.
+//! Keys as locks: holders, values, flags and indexes.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn acquire_and_release() {
             .is(200, "false");
         assert_eq!(server.key(&key), entry, "nothing changes");
 
-        // Again by the holder, the same and then another value.
+        // Acquired again by the holder, with the same value and then with another.
         server
             .put(&format!("{path}?acquire={one}&flags=7"), "v")
             .is(200, "true");
@@ -176,7 +176,8 @@ fn the_end_of_a_session_releases_or_deletes() {
                 }
                 assert!(after["ModifyIndex"].as_u64() > held["ModifyIndex"].as_u64());
             }
-            // In the delay nobody acquires, not even an unknown session; a plain PUT passes.
+            // During the lock-delay every acquisition fails, even that of an unknown session; a
+            // plain PUT succeeds.
             server
                 .put(&format!("{path}?acquire={next}"), "")
                 .is(200, "false");
@@ -346,10 +347,10 @@ fn one_index_for_all_and_a_key_s_own_for_reads() {
         assert!(a.index() < session && session < b.index());
         assert_eq!(server.get(&format!("{path}?recurse")).index(), b.index());
         assert_eq!(server.get(&format!("{path}a?recurse")).index(), a.index());
-        // The same value again moves nothing.
+        // Writing the same value again changes no index.
         server.put(&format!("{path}b"), "1").is(200, "true");
         assert_eq!(server.get(&format!("{path}b")).index(), b.index());
-        // A deletion is seen in the index of the prefix, and of the missing key.
+        // A deletion changes the index of the prefix and of the missing key.
         server.delete(&format!("{path}b")).is(200, "true");
         let after = server.get(&format!("{path}?recurse")).index();
         assert!(after > b.index());

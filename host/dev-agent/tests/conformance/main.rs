@@ -1,7 +1,6 @@
-//! What a Consul must do, the development agent and the real one alike.
+//! The same expectations of the development agent and of a real Consul.
 //!
-//! The expectations were recorded from Consul 1.8.7. The tests know the servers only by their
-//! address.
+//! They were recorded from Consul 1.8.7. The tests know the servers only by their address.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 

@@ -1,5 +1,5 @@
-//! Random odd requests on the development agent and on a real Consul: same status, same text,
-//! same session or key.
+//! Random odd requests to the development agent and to a real Consul: status, body and effect must
+//! be equal.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::random;
 use super::server::{Answer, Server, pair};
 
-/// Go says over what it stumbled in bad JSON, and quotes numbers, and how it calls the type it
-/// wanted; that is not imitated to the letter.
+/// Cuts off what the agent does not imitate literally: the position of a syntax error, quoted
+/// numbers and names of Go types.
 fn shortened(text: &str) -> &str {
     let ends = ["invalid character", "number ", " of type "].map(|end| text.find(end));
     let end = ends.into_iter().flatten().min();
@@ -224,7 +224,7 @@ fn paths_and_queries() {
     pair(|agent, real| {
         let requests = (method.clone(), path.clone(), query.clone());
         random::check(1_500, &requests, |(method, path, query)| {
-            // Slashes between and not: both matter.
+            // Empty segments become repeated slashes.
             let path = format!("/v1/kv/odd/{}{query}", path.join("/"));
             if ureq::http::Uri::try_from(format!("http://x{path}")).is_err() {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! What holds for every path: methods, redirects, headers, common parameters.
+//! Rules for all paths: methods, redirects, headers and common parameters.
 
 use super::server::everywhere;
 

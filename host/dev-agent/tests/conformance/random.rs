@@ -1,5 +1,5 @@
-//! Random input: the same on every run, so that a run which fails can be had again. `PROPTEST_RNG_SEED` and
-//! `PROPTEST_CASES` ask for other input and for more.
+//! Random input. It is the same on every run, so that failures are reproducible.
+//! `PROPTEST_RNG_SEED` selects other input, `PROPTEST_CASES` the number of cases.
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};

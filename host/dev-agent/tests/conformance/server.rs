@@ -1,6 +1,6 @@
-//! The servers under test and a plain client for them.
+//! The servers under test, and a plain client for them.
 //!
-//! Every test runs against the development agent, and against a real Consul as well if one can be had.
+//! Every test runs against the development agent, and against a real Consul if there is one.
 
 use std::io::Cursor;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use consul_session_dev_agent::{DevAgent, DevAgentBuilder};
 use consul_session_tests::consul::{self, Agent};
 use serde_json::Value;
 
-/// The token that may do everything, on either server.
+/// The token that permits everything, on either server.
 pub static TOKEN: LazyLock<String> = LazyLock::new(|| match consul::with_acl() {
     Some(agent) => agent.management.clone(),
     None => "root-token".to_owned(),
@@ -25,13 +25,13 @@ pub static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         .unwrap()
 });
 
-/// Tests take turns on the real Consul, so that each sees only its own changes.
+/// Held while a test uses the real Consul, so that each sees only its own changes.
 static REAL: Mutex<()> = Mutex::new(());
 
 pub struct Server {
     pub base_url: String,
     pub token: Option<String>,
-    /// For messages: which of the two.
+    /// The name of the server in messages.
     pub name: &'static str,
     client: ureq::Agent,
 }
@@ -70,8 +70,8 @@ fn on_real(agent: Option<&Agent>, test: impl Fn(&Server)) {
     }
 }
 
-/// Both servers at once, if there is a real one; their nodes have the same name. The real one is new, as what other tests
-/// leave behind would end some time and move its indexes.
+/// Runs a test on both servers at once, if there is a real Consul. Their nodes have the same name.
+/// The Consul is a new one: sessions left by other tests would expire and change its indexes.
 pub fn pair(test: impl Fn(&Server, &Server)) {
     if let Some(agent) = Agent::start() {
         let real = Server::at(&agent.http, "real Consul");
@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// The same server for somebody with another token.
+    /// Returns a client of the same server that sends a token.
     pub fn with_token(&self, token: &str) -> Server {
         let mut server = Server::at(&self.base_url, self.name);
         server.token = Some(token.into());
@@ -184,7 +184,7 @@ impl Server {
         answer.json()["ID"].as_str().unwrap().to_owned()
     }
 
-    /// The only session an info answers.
+    /// Returns a session, if it exists.
     pub fn info(&self, id: &str) -> Option<Value> {
         let mut sessions = self.get(&format!("/v1/session/info/{id}")).json();
         sessions.as_array_mut().unwrap().pop()
@@ -195,7 +195,7 @@ impl Server {
         answer.is(200, "true");
     }
 
-    /// The only row of a key, or null.
+    /// Returns the entry of a key, or null.
     pub fn key(&self, key: &str) -> Value {
         let answer = self.get(&format!("/v1/kv/{key}"));
         if answer.status == 404 {
@@ -204,7 +204,7 @@ impl Server {
         answer.json()[0].clone()
     }
 
-    /// A prefix for keys that no other test uses, without anything below it.
+    /// Returns a prefix that no other test uses, after deleting all keys with it.
     pub fn prefix(&self, test: &str) -> String {
         let prefix = format!("conformance/{test}/");
         self.delete(&format!("/v1/kv/{prefix}?recurse"))
@@ -239,14 +239,14 @@ impl Answer {
         index.expect("X-Consul-Index").parse().unwrap()
     }
 
-    /// Checks status and text; a newline at the end does not count.
+    /// Checks the status and the body, except for a trailing newline.
     #[track_caller]
     pub fn is(&self, status: u16, text: &str) -> &Answer {
         assert_eq!((self.status, self.body.trim_end()), (status, text));
         self
     }
 
-    /// Checks the status and the beginning of the text.
+    /// Checks the status and the beginning of the body.
     #[track_caller]
     pub fn begins(&self, status: u16, text: &str) -> &Answer {
         assert_eq!(self.status, status, "{}", self.body);

@@ -1,4 +1,4 @@
-//! Create with all its defaults and rules, destroy, info, node, list, renew.
+//! Sessions: creation with its defaults and rules, the reads, renewal and destruction.
 
 use serde_json::{Value, json};
 

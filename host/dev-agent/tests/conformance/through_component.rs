@@ -1,4 +1,4 @@
-//! The same operations give the same results through the component as directly, in any order.
+//! Random operations have the same results through the component as when sent directly.
 
 use super::random;
 use super::server::{RUNTIME, Server, start};
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 const NODE: &str = "through-component";
 
-/// An operation; a number stands for the session that the create of this number made.
+/// An operation. A number is that of a session, in order of creation.
 #[derive(Clone, Debug)]
 enum Op {
     Create {
@@ -43,7 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// One side of the comparison: its sessions by number, and back.
+/// The sessions of one side of the comparison, by number and by id.
 #[derive(Default)]
 struct Ids {
     made: Vec<String>,
@@ -56,7 +56,7 @@ impl Ids {
         self.made.push(id.to_owned());
     }
 
-    /// A session that was made, or one that never was.
+    /// Returns the id of a session that was created, or of none.
     fn get(&self, number: usize) -> String {
         self.made
             .get(number)
@@ -64,7 +64,7 @@ impl Ids {
             .unwrap_or_else(|| "00000000-0000-0000-0000-000000000000".to_owned())
     }
 
-    /// Sessions with numbers in place of ids, in order of their numbers.
+    /// Replaces ids by numbers, and sorts by number.
     fn normal(&self, sessions: &Value) -> Value {
         let mut sessions: Vec<Value> = sessions.as_array().unwrap().clone();
         for session in &mut sessions {
@@ -129,7 +129,7 @@ fn parameters(op: &Op, ids: &Ids) -> Value {
     }
 }
 
-/// What Consul shows of a step, asked directly.
+/// Runs an operation directly.
 fn directly(server: &Server, op: &Op, ids: &mut Ids) -> Value {
     match op {
         Op::Create { .. } => {
@@ -160,7 +160,7 @@ fn directly(server: &Server, op: &Op, ids: &mut Ids) -> Value {
     }
 }
 
-/// The same step through the component.
+/// Runs an operation through the component.
 fn through(client: &Client, op: &Op, ids: &mut Ids) -> Result<Value, TestCaseError> {
     let result = RUNTIME.block_on(client.action(&parameters(op, ids).to_string()));
     let result: Value = match (&result, op) {

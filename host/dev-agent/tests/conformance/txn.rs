@@ -1,4 +1,4 @@
-//! Transactions: all or nothing, and what they answer.
+//! Transactions: atomicity, results and errors.
 
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ fn locks() {
             &format!("invalid session \"{NOBODY}\""),
         );
 
-        // The one fence a server enforces.
+        // The only fence that Consul enforces itself.
         let fenced = txn(
             server,
             json!([
@@ -333,7 +333,7 @@ fn bad_bodies() {
                 .put("/v1/txn", body)
                 .begins(400, &format!("{parse}{why}"));
         }
-        // Only a transaction that reads is a read.
+        // Consistency parameters apply only to a transaction that only reads.
         for query in ["index=abc", "wait=5", "stale&consistent"] {
             let txn = |verb: &str| {
                 let ops = json!([{"KV": {"Verb": verb, "Key": "txn-query", "Value": "eB=="}}]);
