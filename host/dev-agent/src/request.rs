@@ -15,10 +15,10 @@ use crate::shared_state::BlockingOptions;
 
 /// How long a body may take to arrive; a stalled client must not hold its connection forever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the agent goes on reading a body that it has rejected.
+/// How long the agent waits for the rest of a body that no endpoint reads.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many bytes the agent reads of a body that it has rejected.
-const DRAIN_BYTES: usize = 1024 * 1024;
+/// How much of such a body the agent reads, in bytes.
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// A routed request.
 pub(crate) struct Request {
@@ -123,17 +123,34 @@ impl Request {
                 Ok(Err(_)) | Err(_) => return Err(ErrorResponse::incomplete_body()),
             }
         }
-        // A client that is still writing when the connection closes may never see the response, so
-        // part of the rest is read and dropped. A client that sent `Expect` is not writing yet.
-        if !self.headers.contains_key(EXPECT) {
-            let rest = Limited::new(&mut self.body, DRAIN_BYTES).collect();
-            let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
-        }
         let length = declared.map_or_else(|| format!(">{limit}"), |length| length.to_string());
         let text = format!(
             "Request body({length} bytes) too large, max size: {limit} bytes. \
              See https://www.consul.io/docs/agent/options.html#{setting}."
         );
         Err(ErrorResponse::payload_too_large(text).closing())
+    }
+
+    /// Reads and drops what is left of the body, within bounds; returns whether that was all of it.
+    ///
+    /// A client that is still writing when the connection closes may never see the response.
+    pub(crate) async fn drain_body(&mut self) -> bool {
+        if self.body.is_end_stream() {
+            return true;
+        }
+        // To read is to ask a client that sent `Expect` for the body.
+        if self.headers.contains_key(EXPECT) {
+            return false;
+        }
+        let drain = async {
+            let mut left = DRAIN_BYTES;
+            while let Some(frame) = self.body.frame().await {
+                let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
+                left = left.checked_sub(length)?;
+            }
+            Some(())
+        };
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, drain).await;
+        matches!(drained, Ok(Some(())))
     }
 }

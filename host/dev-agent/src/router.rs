@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, VARY};
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri};
 
 use crate::agent::Agent;
 use crate::endpoints::{agent, catalog, health, kv, session, status, txn};
@@ -95,48 +95,58 @@ pub(crate) async fn handle(
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let Some(path) = url::decode(parts.uri.path()) else {
+    let mut request = Request {
+        method: parts.method,
+        suffix: String::new(),
+        params: Params::default(),
+        headers: parts.headers,
+        body,
+    };
+    let mut response = respond(agent, &parts.uri, &mut request).await;
+    // hyper closes a connection whose request has not been read to its end.
+    if !request.drain_body().await {
+        response = response.with(CONNECTION.as_str(), "close");
+    }
+    response.into_hyper()
+}
+
+async fn respond(agent: &Agent, uri: &Uri, request: &mut Request) -> Response {
+    let Some(path) = url::decode(uri.path()) else {
         // Go's server sends this response, before Consul sees the request.
         return Response::text(StatusCode::BAD_REQUEST, "400 Bad Request")
-            .with(CONNECTION.as_str(), "close")
-            .into_hyper();
+            .with(CONNECTION.as_str(), "close");
     };
     if !path.chars().all(url::is_printable) {
-        return Response::empty(StatusCode::BAD_REQUEST).into_hyper();
+        return Response::empty(StatusCode::BAD_REQUEST);
     }
     let mut cleaned = url::clean_path(&path);
     if find(&cleaned).is_none() && find(&format!("{cleaned}/")).is_some() {
         cleaned.push('/');
     }
     if cleaned != path {
-        return redirect(&parts.method, &cleaned, parts.uri.query()).into_hyper();
+        return redirect(&request.method, &cleaned, uri.query());
     }
     let Some((route, allowed, suffix)) = find(&path) else {
-        return Response::empty(StatusCode::NOT_FOUND).into_hyper();
+        return Response::empty(StatusCode::NOT_FOUND);
     };
-    let response = match Params::parse(parts.uri.query().unwrap_or_default()) {
+    let response = match Params::parse(uri.query().unwrap_or_default()) {
         None => Response::empty(StatusCode::INTERNAL_SERVER_ERROR),
-        Some(_) if parts.method == Method::OPTIONS => {
+        Some(_) if request.method == Method::OPTIONS => {
             Response::empty(StatusCode::OK).with(ALLOW.as_str(), allowed)
         }
-        Some(_) if !allowed.split(',').any(|method| method == parts.method) => {
-            let text = format!("method {} not allowed", parts.method);
+        Some(_) if !allowed.split(',').any(|method| method == request.method) => {
+            let text = format!("method {} not allowed", request.method);
             Response::text(StatusCode::METHOD_NOT_ALLOWED, text).with(ALLOW.as_str(), allowed)
         }
         Some(params) => {
-            let request = Request {
-                method: parts.method,
-                suffix: suffix.to_owned(),
-                params,
-                headers: parts.headers,
-                body,
-            };
+            request.suffix = suffix.to_owned();
+            request.params = params;
             let handled = route.handle(agent, request).await;
             handled.unwrap_or_else(Response::from)
         }
     };
-    // The responses above do not reach the handler that sets this header.
-    response.with(VARY.as_str(), "Accept-Encoding").into_hyper()
+    // Go's router, which sends the responses above, does not set this header.
+    response.with(VARY.as_str(), "Accept-Encoding")
 }
 
 /// Returns the endpoint of a path, its methods, and the rest of the path after the endpoint's own.
@@ -168,35 +178,35 @@ fn redirect(method: &Method, path: &str, query: Option<&str>) -> Response {
 }
 
 impl Route {
-    async fn handle(self, agent: &Agent, request: Request) -> Result<Response, ErrorResponse> {
+    async fn handle(self, agent: &Agent, request: &mut Request) -> Result<Response, ErrorResponse> {
         match self {
             Route::SessionCreate => session::create(agent, request).await,
-            Route::SessionDestroy => session::destroy(agent, &request),
-            Route::SessionRenew => session::renew(agent, &request),
-            Route::SessionInfo => session::info(agent, &request).await,
-            Route::SessionNode => session::node(agent, &request).await,
-            Route::SessionList => session::list(agent, &request).await,
+            Route::SessionDestroy => session::destroy(agent, request),
+            Route::SessionRenew => session::renew(agent, request),
+            Route::SessionInfo => session::info(agent, request).await,
+            Route::SessionNode => session::node(agent, request).await,
+            Route::SessionList => session::list(agent, request).await,
             Route::KeyValue => kv::handle(agent, request).await,
             Route::Txn => txn::handle(agent, request).await,
-            Route::StatusLeader => status::leader(agent, &request),
-            Route::StatusPeers => status::peers(agent, &request),
-            Route::AgentSelf => agent::describe(agent, &request),
-            Route::AgentChecks => agent::checks(agent, &request),
-            Route::AgentServices => agent::services(agent, &request),
+            Route::StatusLeader => status::leader(agent, request),
+            Route::StatusPeers => status::peers(agent, request),
+            Route::AgentSelf => agent::describe(agent, request),
+            Route::AgentChecks => agent::checks(agent, request),
+            Route::AgentServices => agent::services(agent, request),
             Route::CheckRegister => agent::register_check(agent, request).await,
-            Route::CheckDeregister => agent::deregister_check(agent, &request),
-            Route::CheckPass => agent::set_check(agent, &request, "passing"),
-            Route::CheckWarn => agent::set_check(agent, &request, "warning"),
-            Route::CheckFail => agent::set_check(agent, &request, "critical"),
+            Route::CheckDeregister => agent::deregister_check(agent, request),
+            Route::CheckPass => agent::set_check(agent, request, "passing"),
+            Route::CheckWarn => agent::set_check(agent, request, "warning"),
+            Route::CheckFail => agent::set_check(agent, request, "critical"),
             Route::CheckUpdate => agent::update_check(agent, request).await,
             Route::ServiceRegister => agent::register_service(agent, request).await,
-            Route::ServiceDeregister => agent::deregister_service(agent, &request),
+            Route::ServiceDeregister => agent::deregister_service(agent, request),
             Route::CatalogRegister => catalog::register(agent, request).await,
             Route::CatalogDeregister => catalog::deregister(agent, request).await,
-            Route::CatalogNodes => catalog::nodes(agent, &request).await,
-            Route::CatalogNode => catalog::node(agent, &request).await,
-            Route::HealthNode => health::node(agent, &request).await,
-            Route::HealthState => health::state(agent, &request).await,
+            Route::CatalogNodes => catalog::nodes(agent, request).await,
+            Route::CatalogNode => catalog::node(agent, request).await,
+            Route::HealthNode => health::node(agent, request).await,
+            Route::HealthState => health::state(agent, request).await,
         }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn services(agent: &Agent, request: &Request) -> Result<Response, Err
 /// `PUT /v1/agent/check/register`
 pub(crate) async fn register_check(
     agent: &Agent,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
@@ -108,7 +108,7 @@ pub(crate) async fn register_check(
     if check.check_id.is_empty() {
         check.check_id.clone_from(&check.name);
     }
-    if !agent.access(&request)?.is_allowed() {
+    if !agent.access(request)?.is_allowed() {
         return Err(denied(&format!("node:write on {}", agent.node)));
     }
     reject_scripts(&check)?;
@@ -129,7 +129,7 @@ pub(crate) fn set_check(
 /// `PUT /v1/agent/check/update/:id`
 pub(crate) async fn update_check(
     agent: &Agent,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
     let json = Json::parse(&body).map_err(ErrorResponse::decode_failed)?;
@@ -147,7 +147,7 @@ pub(crate) async fn update_check(
             "Invalid check status: '{status}'"
         )));
     }
-    set_status(agent, &request, &status, &output)
+    set_status(agent, request, &status, &output)
 }
 
 fn set_status(
@@ -185,7 +185,7 @@ pub(crate) fn deregister_check(
 /// `PUT /v1/agent/service/register`
 pub(crate) async fn register_service(
     agent: &Agent,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
     let body = request.read_body(agent.limits.body_bytes, "http").await?;
@@ -195,7 +195,7 @@ pub(crate) async fn register_service(
     if service.service.is_empty() {
         return Err(ErrorResponse::bad_request("Missing service name"));
     }
-    if !agent.access(&request)?.is_allowed() {
+    if !agent.access(request)?.is_allowed() {
         return Err(denied(&format!("service:write on {}", service.service)));
     }
     let count = definitions.len();

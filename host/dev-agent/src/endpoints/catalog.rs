@@ -15,13 +15,13 @@ use crate::state::{Query, State};
 /// `PUT /v1/catalog/register`
 pub(crate) async fn register(
     agent: &Agent,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
-    let json = read_json(agent, &mut request).await?;
+    let json = read_json(agent, request).await?;
     let registration = decode_registration(&json).map_err(ErrorResponse::decode_failed)?;
     // Consul reads the datacenter from the body here, not from the query.
     agent.check_datacenter(&registration.node.datacenter)?;
-    agent.require_access(&request)?;
+    agent.require_access(request)?;
     agent.state.with(|state| state.register(registration))?;
     Ok(Response::json(&true))
 }
@@ -29,15 +29,15 @@ pub(crate) async fn register(
 /// `PUT /v1/catalog/deregister`
 pub(crate) async fn deregister(
     agent: &Agent,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
-    let json = read_json(agent, &mut request).await?;
+    let json = read_json(agent, request).await?;
     let target = decode_deregistration(&json).map_err(ErrorResponse::decode_failed)?;
     if target.node.is_empty() {
         return Err(ErrorResponse::internal_server_error("Must provide node"));
     }
     agent.check_datacenter(&target.datacenter)?;
-    agent.require_access(&request)?;
+    agent.require_access(request)?;
     agent
         .state
         .with(|state| state.deregister(&target.node, &target.service, &target.check));

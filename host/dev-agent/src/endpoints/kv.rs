@@ -13,14 +13,17 @@ use crate::state::Query;
 use crate::state::kv::{Entry, Put};
 
 /// All methods of `/v1/kv/:key`.
-pub(crate) async fn handle(agent: &Agent, request: Request) -> Result<Response, ErrorResponse> {
+pub(crate) async fn handle(
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Response, ErrorResponse> {
     request.blocking_options()?;
     match request.method {
         Method::PUT => put(agent, request).await,
-        Method::DELETE => delete(agent, &request),
-        _ if request.params.has("keys") => keys(agent, &request).await,
-        _ if request.params.has("recurse") => recurse(agent, &request).await,
-        _ => get(agent, &request).await,
+        Method::DELETE => delete(agent, request),
+        _ if request.params.has("keys") => keys(agent, request).await,
+        _ if request.params.has("recurse") => recurse(agent, request).await,
+        _ => get(agent, request).await,
     }
 }
 
@@ -97,8 +100,8 @@ async fn list(agent: &Agent, request: &Request) -> Result<(u64, Vec<Arc<Entry>>)
         .await
 }
 
-async fn put(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
-    let key = key(&request)?.to_owned();
+async fn put(agent: &Agent, request: &mut Request) -> Result<Response, ErrorResponse> {
+    let key = key(request)?.to_owned();
     request.params.at_most_one(&["acquire", "cas", "release"])?;
     let flags = request.params.uint("flags")?.unwrap_or(0);
     let cas = request.params.uint("cas")?;
@@ -106,7 +109,7 @@ async fn put(agent: &Agent, mut request: Request) -> Result<Response, ErrorRespo
     let value = request
         .read_body(agent.limits.value_bytes, "kv_max_value_size")
         .await?;
-    authorize_write(agent, &request)?;
+    authorize_write(agent, request)?;
     let put = Put { key, value, flags };
     let params = &request.params;
     let done = agent.state.with(|state| {

@@ -13,7 +13,10 @@ use crate::state::sessions::{ServiceCheck, Session, session_key};
 use crate::state::{Error, Query, State};
 
 /// `PUT /v1/session/create`
-pub(crate) async fn create(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
+pub(crate) async fn create(
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
     // Consul decodes the body only if its length is declared, and ignores a chunked one.
     let declared = request.content_length().is_some();
@@ -26,7 +29,7 @@ pub(crate) async fn create(agent: &Agent, mut request: Request) -> Result<Respon
     if session.node.is_empty() {
         return Err(ErrorResponse::internal_server_error("Must provide Node"));
     }
-    agent.require_access(&request)?;
+    agent.require_access(request)?;
     let id = uuid::Uuid::new_v4().to_string();
     agent
         .state

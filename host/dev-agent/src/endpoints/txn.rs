@@ -15,7 +15,10 @@ use crate::state::txn::{self, Op};
 const MAX_OPS: usize = 64;
 
 /// `PUT /v1/txn`
-pub(crate) async fn handle(agent: &Agent, mut request: Request) -> Result<Response, ErrorResponse> {
+pub(crate) async fn handle(
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Response, ErrorResponse> {
     let body = request
         .read_body(agent.limits.txn_bytes, "txn_max_req_len")
         .await?;
@@ -33,7 +36,7 @@ pub(crate) async fn handle(agent: &Agent, mut request: Request) -> Result<Respon
         request.blocking_options()?;
     }
     agent.check_datacenter(request.datacenter())?;
-    let access = agent.access(&request)?;
+    let access = agent.access(request)?;
     let outcome = agent.state.with(|state| state.transact(ops, access))?;
     let (status, results, errors) = match outcome {
         Ok(results) => (StatusCode::OK, json!(results), Value::Null),

@@ -1,5 +1,9 @@
 //! Rules for all paths: methods, redirects, headers and common parameters.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use super::server::everywhere;
 
 #[test]
@@ -73,6 +77,39 @@ fn other_paths() {
         );
         server.get("/v1/kv/a%0Ab").is(400, "");
         server.get("/v1/kv/a?x=%zz").is(500, "");
+    });
+}
+
+#[test]
+fn a_connection_survives_a_body_that_nobody_reads() {
+    everywhere(|server| {
+        let address = server.base_url.trim_start_matches("http://");
+        for request in [
+            "POST /v1/status/leader",
+            "PUT /v1/session/list/none",
+            "PUT /v1/session//list",
+            "PUT /v1/session/destroy/00000000-0000-0000-0000-000000000000",
+        ] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let mut ask = |parts: &[&str]| {
+                for part in parts {
+                    stream.write_all(part.as_bytes()).unwrap();
+                    // The parts arrive one after the other.
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                let mut response = vec![0; 4096];
+                let read = stream.read(&mut response).unwrap();
+                String::from_utf8(response[..read].to_vec()).unwrap()
+            };
+            let head = format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n");
+            ask(&[&head, "body"]);
+            let next = ask(&["GET /v1/status/leader HTTP/1.1\r\nHost: x\r\n\r\n"]);
+            assert!(
+                next.starts_with("HTTP/1.1 200"),
+                "{} {request}: {next:?}",
+                server.name
+            );
+        }
     });
 }
 
