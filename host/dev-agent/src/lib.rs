@@ -51,6 +51,11 @@
 //!
 //! Each module depends only on modules below it in this table, or beside it in the same row.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "in a test a panic is the report")
+)]
+
 mod acl;
 mod agent;
 mod builder;
