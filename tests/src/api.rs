@@ -91,7 +91,7 @@ impl Api {
 /// Short-lived, so that no connection outlives a test's agent.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(10)))
+        .timeout_global(Some(Duration::from_secs(60)))
         .http_status_as_error(false)
         .proxy(None)
         .build()

@@ -5,9 +5,12 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// How long a server waits for a client that does nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server; it takes no more connections once this is dropped.
 pub struct Server {
@@ -111,6 +114,11 @@ impl Server {
         })
     }
 
+    /// A server that accepts connections and says nothing until its client leaves.
+    pub fn silent() -> Server {
+        Server::raw(|mut stream, _| io::copy(&mut stream, &mut io::sink()).map(|_| ()))
+    }
+
     /// A server that answers every request with these bytes and closes.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Server {
         let bytes = bytes.into();
@@ -176,19 +184,24 @@ pub fn answer(
 /// have read it.
 fn finish(stream: &mut TcpStream) {
     let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = io::copy(stream, &mut io::sink());
 }
 
 /// Closes with a reset.
 pub fn reset(stream: TcpStream) -> io::Result<()> {
     // Unread input makes a close a reset; SO_LINGER would do it too, but is not in the standard library.
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.peek(&mut [0]).map(|_| ())
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens. It is the near end of a connection that stays open, so that no other test or process is
+/// given it to listen on.
 pub fn closed_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static HELD: LazyLock<(TcpListener, TcpStream)> = LazyLock::new(|| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener, stream)
+    });
+    HELD.1.local_addr().unwrap().port()
 }

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 /// The name of every agent's own node; in mixed case, as Consul finds a node in any.
 pub const NODE: &str = "Harness";
 /// A leader is there after 1 to 3 s, on a busy machine later.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 /// Another process may take a free port before the agent does.
 const ATTEMPTS: u32 = 5;
 
