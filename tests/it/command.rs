@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// wasmtime, and the component compiled by it once.
 struct Wasmtime {
@@ -199,10 +198,7 @@ fn the_same_failures() {
     }
     let gone = format!("url=http://127.0.0.1:{}", closed_port());
     let _ = same(&[], &["list", &gone], None);
-    let silent = Server::raw(|_stream, _| {
-        std::thread::sleep(Duration::from_secs(5));
-        Ok(())
-    });
+    let silent = Server::silent();
     let _ = same(
         &[],
         &["list", &format!("url={}", silent.url()), "timeout=700ms"],

@@ -12,7 +12,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts")
@@ -69,10 +68,7 @@ fn operations(
 ) -> Option<BTreeMap<String, Value>> {
     // An agent of its own: the operations list all sessions.
     let (plain, acl) = (consul::Agent::start()?, consul::with_acl()?);
-    let hanging = Server::raw(|_stream, _| {
-        std::thread::sleep(Duration::from_secs(30));
-        Ok(())
-    });
+    let hanging = Server::silent();
     let output = Command::new("bash")
         .arg(here().join("run.sh"))
         .args([host])
@@ -193,10 +189,7 @@ fn jco_runs_the_command() {
         all.extend(arguments);
         Program::new(all).env("CONSUL_HTTP_ADDR", &agent.http).run()
     };
-    let hanging = Server::raw(|_stream, _| {
-        std::thread::sleep(Duration::from_secs(5));
-        Ok(())
-    });
+    let hanging = Server::silent();
     let made = jco(&["present", "name=jco ü", "ttl=30m", "node_checks=[]"]);
     assert_eq!(
         (made.code, &made.json()["changed"]),
