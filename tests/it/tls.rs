@@ -240,12 +240,14 @@ fn tls_spoken_to_a_plain_port() {
     // A server that waits for the end of a request, which never comes.
     let server = Server::after_request(|_, _| Ok(()));
     for state in ["list", "present"] {
-        let failure = apply(
-            &address(&server),
-            json!({"state": state, "timeout": "500ms"}),
-        )
-        .failure("timeout");
-        assert_eq!(failure.get("maybe_applied"), false, "{failure:?}");
+        // The program gives up dialling 60 ms before the call ends. A run that is not scheduled in between cannot say
+        // that nothing was sent, so one of ten has to.
+        let sure = (0..10).any(|_| {
+            let parameters = json!({"state": state, "timeout": "1s"});
+            let failure = apply(&address(&server), parameters).failure("timeout");
+            failure.get("maybe_applied") == false
+        });
+        assert!(sure, "{state}");
     }
     let Some(agent) = consul::plain() else { return };
     let url = agent.http.replace("http:", "https:");
