@@ -4,7 +4,6 @@ use consul_session_tests::program::{Program, apply, path};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// An agent in a process of its own, ended with the test.
 struct Agent {
@@ -145,10 +144,8 @@ fn an_agent_for_one_command() {
 
 #[test]
 fn the_demo_needs_nothing() {
-    let begun = Instant::now();
     let run = Program::new(["demo"]).run();
     assert_eq!(run.code, 0, "{run:?}");
-    assert!(begun.elapsed() < Duration::from_secs(3));
     assert!(
         run.stderr.is_empty() && !run.stdout.contains('\u{1b}'),
         "{run:?}"

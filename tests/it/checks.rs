@@ -76,7 +76,7 @@ fn register_checks(api: &Api) {
     let node = json!({"ID": "node-ok", "Name": "node-ok", "TTL": "1h", "Status": "passing"});
     api.put("/v1/agent/check/register", &node).unwrap();
     // The agent tells the catalog a moment later.
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     let known = || {
         let checks = api.get(&format!("/v1/health/node/{NODE}")).unwrap();
         ["web-ok", "node-ok"].iter().all(|name| {

@@ -168,6 +168,7 @@ async fn fifty_racing_callers_end_with_one_session() {
     let Some(agent) = consul::plain() else { return };
     let consul = Client::builder()
         .address(&agent.http)
+        .timeout(Duration::from_secs(60))
         .build(runtime())
         .unwrap();
     let calls: Vec<_> = (0..50)
@@ -256,11 +257,8 @@ async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
 
 #[tokio::test]
 async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
-    let silent = Server::raw(|_stream, _| {
-        std::thread::sleep(Duration::from_secs(5));
-        Ok(())
-    });
-    for (granted, asked) in [(60_000, "\"100ms\""), (100, "60")] {
+    let silent = Server::silent();
+    for (granted, asked) in [(120_000, "\"100ms\""), (100, "120")] {
         let consul = Client::builder()
             .address(&silent.url())
             .timeout(Duration::from_millis(granted))
@@ -273,7 +271,7 @@ async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
             .unwrap_err();
         assert!(failure.contains(r#""kind":"timeout""#), "{failure}");
         assert!(
-            begun.elapsed() < Duration::from_secs(4),
+            begun.elapsed() < Duration::from_secs(60),
             "{asked}: {:?}",
             begun.elapsed()
         );

@@ -82,7 +82,7 @@ fn every_attribute_arrives() {
 fn without_a_name_every_call_makes_another() {
     let Some(agent) = consul::plain() else { return };
     let first = create(agent, json!({}));
-    let second = create(agent, json!({"state": "present", "ttl": "10s"}));
+    let second = create(agent, json!({"state": "present", "ttl": "600s"}));
     assert_ne!(first["ID"], second["ID"]);
     assert_eq!(first["Name"], "");
 }

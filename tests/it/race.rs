@@ -32,7 +32,11 @@ fn changed(results: &[Value]) -> usize {
 #[test]
 fn all_who_race_get_one_session() {
     let Some(agent) = consul::plain() else { return };
-    let results = at_once(50, &agent.http, &json!({"name": "race", "ttl": "30s"}));
+    let results = at_once(
+        50,
+        &agent.http,
+        &json!({"name": "race", "ttl": "600s", "timeout": "60s"}),
+    );
     let there = agent.api.named("race");
     assert_eq!(there.len(), 1, "{there:?}");
     for result in &results {
@@ -49,7 +53,7 @@ fn all_who_race_to_replace_get_one_session() {
     for round in 0..4 {
         let name = format!("race-recreate-{round}");
         let old = agent.api.create(&json!({"Name": name}));
-        let parameters = json!({"name": name, "ttl": "30s", "recreate": true});
+        let parameters = json!({"name": name, "ttl": "600s", "timeout": "60s", "recreate": true});
         let results = at_once(20, &agent.http, &parameters);
         let there = agent.api.named(&name);
         assert_eq!(there.len(), 1, "{there:?}");
@@ -73,7 +77,7 @@ fn all_who_race_to_replace_by_different_ones_succeed() {
                 let (barrier, agent) = (&barrier, &agent);
                 scope.spawn(move || {
                     let ttl = 600 + number % 2;
-                    let wanted = json!({"name": name, "ttl": ttl, "recreate": true, "timeout": 18});
+                    let wanted = json!({"name": name, "ttl": ttl, "recreate": true, "timeout": 60});
                     barrier.wait();
                     apply(&agent.http, wanted).success();
                 });
@@ -89,7 +93,7 @@ fn who_wants_another_one_gets_another_one() {
     let results = at_once(
         10,
         &agent.http,
-        &json!({"name": "race-many", "unique": false}),
+        &json!({"name": "race-many", "unique": false, "timeout": 60}),
     );
     assert_eq!(changed(&results), 10);
     assert_eq!(agent.api.named("race-many").len(), 10);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 #[test]
 fn by_id_and_by_name() {
     let Some(agent) = consul::plain() else { return };
-    let id = agent.api.create(&json!({"Name": "renew", "TTL": "10s"}));
+    let id = agent.api.create(&json!({"Name": "renew", "TTL": "1h"}));
     let session = agent.api.session(&id).unwrap();
     for by in [
         json!({"id": id}),
@@ -20,7 +20,7 @@ fn by_id_and_by_name() {
         let result = apply(&agent.http, parameters).success();
         assert_eq!(
             result,
-            json!({"changed": true, "session_id": id, "session": session, "ttl": 10}),
+            json!({"changed": true, "session_id": id, "session": session, "ttl": 3600}),
             "{by}"
         );
     }

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// The time of a call that only its deadline ends.
+const SHORT: Duration = Duration::from_secs(1);
+/// The time of a call that ends by something else, however slow the machine.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The hostile component, built once for all tests.
 fn hostile() -> &'static Runtime {
@@ -50,7 +53,7 @@ fn hostile() -> &'static Runtime {
 }
 
 async fn agent() -> (DevAgent, Client) {
-    agent_with(TIMEOUT).await
+    agent_with(LONG).await
 }
 
 async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
@@ -68,26 +71,22 @@ async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
     (agent, client)
 }
 
-/// Runs a trick that must fail with this in its failure, and in time, as far as a busy machine allows.
+/// Runs a trick that must fail with this in its failure.
 async fn fails(client: &Client, trick: &str, with: &str) {
-    let begun = Instant::now();
     let failure = client.action(trick).await.expect_err(trick);
     assert!(failure.contains(with), "{trick}: {failure}");
-    assert!(
-        begun.elapsed() < TIMEOUT * 20,
-        "{trick}: {:?}",
-        begun.elapsed()
-    );
 }
 
 #[tokio::test]
 async fn time_and_memory_are_bounded() {
-    let (agent, client) = agent().await;
+    let (short, client) = agent_with(SHORT).await;
+    let begun = Instant::now();
     fails(&client, "spin", r#""kind":"timeout""#).await;
-    let list = format!("flood {}/v1/session/list", agent.address());
+    let list = format!("flood {}/v1/session/list", short.address());
     fails(&client, &list, r#""kind":"timeout""#).await;
-    // These end by other limits, and long before their time.
-    let (_agent, client) = agent_with(TIMEOUT * 15).await;
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+    // These end by other limits, and before their time.
+    let (_agent, client) = agent().await;
     fails(&client, "grow", "more than the 128 MiB of memory").await;
     fails(&client, "recurse", "the component was stopped").await;
     fails(&client, "trap", "the component was stopped").await;
@@ -109,7 +108,7 @@ async fn what_a_stopped_component_wrote_is_not_forgotten() {
     let elsewhere = Client::builder()
         .address("http://127.0.0.1:1")
         .policy(policy)
-        .timeout(TIMEOUT)
+        .timeout(LONG)
         .build(hostile())
         .unwrap();
     fails(&elsewhere, unreachable, r#""maybe_applied":false"#).await;
@@ -117,22 +116,23 @@ async fn what_a_stopped_component_wrote_is_not_forgotten() {
 
 #[tokio::test]
 async fn a_component_that_spins_does_not_hold_up_the_others() {
-    let (agent, client) = agent_with(TIMEOUT * 4).await;
+    let (agent, client) = agent().await;
     let neighbour = Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())
         .build(runtime())
         .unwrap();
     let work = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let begun = Instant::now();
-        neighbour.create(&NewSession::default()).await.unwrap();
-        begun.elapsed()
+        for _ in 0..3 {
+            neighbour.create(&NewSession::default()).await.unwrap();
+        }
     };
-    // All on one thread: the spinning component has to yield for the other to get on.
-    let (spun, worked) = tokio::join!(client.action("spin"), work);
-    assert!(spun.unwrap_err().contains("timeout"));
-    assert!(worked < TIMEOUT * 3, "{worked:?}");
+    // All on one thread, and the spinning component comes first: it has to yield for the other to get on.
+    tokio::select! {
+        biased;
+        spun = client.action("spin") => panic!("the other was held up until the end: {spun:?}"),
+        () = work => {}
+    }
 }
 
 #[tokio::test]
