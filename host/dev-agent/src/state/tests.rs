@@ -361,12 +361,18 @@ fn ten_thousand_sessions_expire_in_order_without_a_scan() {
             .kv_acquire(put(&format!("k{number}"), ""), &id)
             .unwrap();
     }
-    let started = std::time::Instant::now();
+    let mut took = Vec::new();
     for number in 0..10_000 {
+        let started = std::time::Instant::now();
         state.advance(at(20_000 + number - 1));
+        took.push(started.elapsed());
         assert_eq!(state.sessions.len(), 10_000 - number as usize);
     }
-    assert!(started.elapsed() < Duration::from_secs(5));
+    // One of thousands ends as fast as one of the last hundred. Of many measurements the fastest counts, which a busy
+    // machine does not disturb.
+    let fastest = |took: &[Duration]| took.iter().copied().min().unwrap();
+    let (many, few) = (fastest(&took[1..1_000]), fastest(&took[9_900..]));
+    assert!(many < 4 * few, "{many:?} and {few:?}");
     state.advance(at(30_000));
     assert_eq!(state.sessions.len(), 0);
     state.advance(at(60_000));
