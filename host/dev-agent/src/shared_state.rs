@@ -133,3 +133,26 @@ fn with_jitter(wait: Duration) -> Duration {
     };
     wait + (wait / JITTER).mul_f64(fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_lengthened_by_a_sixteenth_at_most() {
+        let within = |asked: u64, shortest: u64| {
+            let shortest = Duration::from_secs(shortest);
+            let wait = with_jitter(Duration::from_secs(asked));
+            assert!(
+                (shortest..=shortest + shortest / JITTER).contains(&wait),
+                "{asked} s: {wait:?}"
+            );
+        };
+        for _ in 0..1_000 {
+            within(1, 1);
+            within(600, 600);
+            within(601, 600);
+            within(0, 300);
+        }
+    }
+}
