@@ -1,19 +1,44 @@
 //! Features of the development agent alone: limits, start and shutdown, TLS, and load.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consul_session_dev_agent::{DevAgent, Limits};
 use serde_json::json;
 
-use super::server::{RUNTIME, start, until};
+use super::server::{RUNTIME, Server, start, until};
+
+const SOON: Duration = Duration::from_secs(60);
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
     change(&mut limits);
     limits
+}
+
+/// Sends a blocking query to an agent that has room for one, and returns when it has taken the place.
+fn blocked(server: &Server, path: &str, index: u64) -> TcpStream {
+    let address = server.base_url.trim_start_matches("http://");
+    let query = format!("GET {path}?index={index}&wait=600s HTTP/1.1\r\nHost: x\r\n\r\n");
+    let probe = format!("{path}?index={index}&wait=1ms");
+    let deadline = Instant::now() + SOON;
+    'again: loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(query.as_bytes()).unwrap();
+        while server.get(&probe).status != 429 {
+            assert!(Instant::now() < deadline, "the query does not block");
+            // The probe may have had the place when the query came, which was refused then.
+            stream.set_nonblocking(true).unwrap();
+            if stream.peek(&mut [0]).is_ok() {
+                continue 'again;
+            }
+        }
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        return stream;
+    }
 }
 
 #[test]
@@ -45,17 +70,17 @@ fn a_full_agent_says_so_and_goes_on() {
         .put("/v1/kv/a", vec![b' '; 3_000_000].as_slice())
         .begins(413, "Request body(3000000");
 
-    let index = server.get("/v1/kv/a").index();
-    let blocked = format!("/v1/kv/a?index={index}&wait=1s");
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| server.get(&blocked).status);
-        std::thread::sleep(Duration::from_millis(300));
-        server.get(&blocked).is(
-            429,
-            "the development agent is at its limit of 1 blocked queries",
-        );
-        assert_eq!(first.join().unwrap(), 200);
-    });
+    let path = "/v1/kv/a";
+    let index = server.get(path).index();
+    let mut first = blocked(&server, path, index);
+    server
+        .get(&format!("{path}?index={index}"))
+        .is(429, "the development agent is at its limit of 1 blocked queries");
+    server.put(path, "changed").is(200, "true");
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    server.get(&format!("{path}?index={index}&wait=1ms"));
     server.destroy(&one);
     server.create("");
 }
@@ -75,7 +100,7 @@ fn one_connection_too_many_is_closed() {
     }
     assert!(ask(&mut TcpStream::connect(address).unwrap()).is_err());
     drop(streams);
-    until(Duration::from_secs(5), || {
+    until(SOON, || {
         ask(&mut TcpStream::connect(address).unwrap()).is_ok()
     });
 }
@@ -83,27 +108,22 @@ fn one_connection_too_many_is_closed() {
 #[test]
 fn an_agent_ends_with_shutdown_or_drop() {
     for drop_it in [false, true] {
-        let (agent, server) = start(DevAgent::builder());
+        let one = limits(|limits| limits.waiters = 1);
+        let (agent, server) = start(DevAgent::builder().limits(one));
         let address = agent.address().trim_start_matches("http://").to_owned();
-        let index = server.get("/v1/session/list").index();
-        let mut blocked = TcpStream::connect(&address).unwrap();
-        let query = format!("GET /v1/session/list?index={index} HTTP/1.1\r\nHost: x\r\n\r\n");
-        blocked.write_all(query.as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        let path = "/v1/session/list";
+        let mut blocked = blocked(&server, path, server.get(path).index());
         if drop_it {
             drop(agent);
         } else {
             RUNTIME.block_on(agent.shutdown());
         }
         // The blocked query is cut off, and the port is closed.
-        blocked
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
-        let read = blocked.read(&mut [0; 16]);
-        assert!(!matches!(read, Ok(1..)), "{read:?}");
-        until(Duration::from_secs(5), || {
-            TcpStream::connect(&address).is_err()
-        });
+        match blocked.read(&mut [0; 16]) {
+            Ok(read) => assert_eq!(read, 0),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+        until(SOON, || TcpStream::connect(&address).is_err());
     }
 }
 
@@ -187,24 +207,15 @@ fn without_tls_there_is_no_authority() {
 
 #[test]
 fn a_client_that_goes_away_gives_up_its_place() {
-    let (agent, server) = start(DevAgent::builder().limits(limits(|limits| limits.waiters = 1)));
-    let address = agent.address().trim_start_matches("http://").to_owned();
-    let index = server.get("/v1/session/list").index();
-    let blocked = format!("/v1/session/list?index={index}&wait=1s");
+    let (_agent, server) = start(DevAgent::builder().limits(limits(|limits| limits.waiters = 1)));
+    let path = "/v1/session/list";
+    let index = server.get(path).index();
+    let another = format!("{path}?index={index}&wait=1ms");
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        let query =
-            format!("GET /v1/session/list?index={index}&wait=600s HTTP/1.1\r\nHost: x\r\n\r\n");
-        stream.write_all(query.as_bytes()).unwrap();
-        // Until the query above blocks; otherwise this one would take the only place.
-        std::thread::sleep(Duration::from_millis(500));
-        server
-            .get(&blocked)
-            .begins(429, "the development agent is at its limit");
+        let stream = blocked(&server, path, index);
+        server.get(&another).begins(429, "the development agent is at its limit");
         drop(stream);
-        until(Duration::from_secs(5), || {
-            server.get(&blocked).status == 200
-        });
+        until(SOON, || server.get(&another).status == 200);
     }
 }
 
