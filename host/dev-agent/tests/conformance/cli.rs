@@ -1,13 +1,32 @@
 //! The real `consul` program as a client.
 
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consul_session_dev_agent::DevAgent;
 use consul_session_tests::consul;
 use serde_json::json;
 
 use super::server::{RUNTIME, Server, everywhere, until};
+
+/// How long the program may take to get a lock, or to notice that it lost one.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A command that runs until this is dropped.
+struct Hold(tempfile::TempDir);
+
+impl Hold {
+    fn new() -> Hold {
+        Hold(tempfile::tempdir().unwrap())
+    }
+
+    fn command(&self) -> String {
+        format!(
+            "while test -d {}; do sleep 0.1; done",
+            self.0.path().display()
+        )
+    }
+}
 
 fn command(server: &Server, args: &[&str]) -> Option<Command> {
     let mut command = Command::new(consul::program().ok()?);
@@ -40,6 +59,23 @@ fn run(server: &Server, args: &[&str], succeeds: bool) -> Option<String> {
     let Output { stdout, stderr, .. } = output;
     let text = [stdout, stderr].concat();
     Some(String::from_utf8(text).unwrap().trim().to_owned())
+}
+
+/// Starts a command that wants a lock, lets go of the lock when the command has a session to take it with, and returns
+/// what the command printed in the end.
+fn gets_it_after(server: &Server, mut command: Command, hold: Hold) -> String {
+    let sessions = || {
+        let sessions = server.get("/v1/session/list").json();
+        let ids = sessions.as_array().unwrap().iter();
+        ids.map(|session| session["ID"].clone()).collect::<Vec<_>>()
+    };
+    let before = sessions();
+    let child = command.spawn().unwrap();
+    until(SOON, || sessions().iter().any(|id| !before.contains(id)));
+    drop(hold);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -161,15 +197,14 @@ fn lock() {
                 .contains("Consul API Lock")
         );
 
-        // A second process times out while the lock is held, and acquires it afterwards.
-        let Some(mut first) = command(server, &["lock", prefix, "sleep 3"]) else {
+        // While one holds it, another waits in vain, and then gets it.
+        let hold = Hold::new();
+        let Some(mut first) = command(server, &["lock", prefix, &hold.command()]) else {
             return;
         };
         let mut first = first.spawn().unwrap();
         let lock = format!("{prefix}/.lock");
-        until(Duration::from_secs(5), || {
-            server.key(&lock).get("Session").is_some()
-        });
+        until(SOON, || server.key(&lock).get("Session").is_some());
         assert_eq!(
             server.key(&lock)["Flags"],
             json!(3_304_740_253_564_472_344_u64)
@@ -180,8 +215,9 @@ fn lock() {
             false,
         );
         assert!(!said.unwrap().contains("never"));
-        let said = run(server, &["lock", prefix, "echo at last"], true);
-        assert!(said.unwrap().starts_with("at last"));
+        let next = command(server, &["lock", prefix, "echo at last"]).unwrap();
+        let next = gets_it_after(server, next, hold);
+        assert!(next.starts_with("at last"), "{next}");
         assert!(first.wait().unwrap().success());
     });
 }
@@ -191,27 +227,28 @@ fn a_semaphore_of_two() {
     everywhere(|server| {
         let prefix = server.prefix("cli-semaphore");
         let prefix = prefix.trim_end_matches('/');
-        let hold = |child: &str| command(server, &["lock", "-n=2", prefix, child]);
-        let Some(mut one) = hold("sleep 3") else {
+        let lock = |child: &str| command(server, &["lock", "-n=2", prefix, child]);
+        let hold = Hold::new();
+        let Some(mut one) = lock(&hold.command()) else {
             return;
         };
         let mut one = one.spawn().unwrap();
-        let mut two = hold("sleep 3").unwrap().spawn().unwrap();
-        let lock = format!("/v1/kv/{prefix}/.lock?raw");
+        let mut two = lock(&hold.command()).unwrap().spawn().unwrap();
+        let path = format!("/v1/kv/{prefix}/.lock?raw");
         let holders = || {
             let value: Option<serde_json::Value> =
-                serde_json::from_str(&server.get(&lock).body).ok();
+                serde_json::from_str(&server.get(&path).body).ok();
             value.map_or(0, |value| value["Holders"].as_object().unwrap().len())
         };
-        until(Duration::from_secs(5), || holders() == 2);
+        until(SOON, || holders() == 2);
         let said = run(
             server,
             &["lock", "-n=2", "-timeout=1s", prefix, "echo never"],
             false,
         );
         assert!(!said.unwrap().contains("never"));
-        let said = run(server, &["lock", "-n=2", prefix, "echo at last"], true);
-        assert!(said.unwrap().starts_with("at last"));
+        let next = gets_it_after(server, lock("echo at last").unwrap(), hold);
+        assert!(next.starts_with("at last"), "{next}");
         assert!(one.wait().unwrap().success() && two.wait().unwrap().success());
     });
 }
@@ -221,20 +258,18 @@ fn losing_the_lock() {
     everywhere(|server| {
         let prefix = server.prefix("cli-lost");
         let prefix = prefix.trim_end_matches('/');
-        // Without `exec`, only the shell would be killed, and `sleep` would keep the pipes open.
-        let Some(mut command) = command(server, &["lock", prefix, "exec sleep 30"]) else {
+        // Without `exec` the shell alone would be ended, and `sleep` would hold the pipes that are read here.
+        let Some(mut command) = command(server, &["lock", prefix, "exec sleep 120"]) else {
             return;
         };
         let child = command.spawn().unwrap();
         let lock = format!("{prefix}/.lock");
-        until(Duration::from_secs(5), || {
-            server.key(&lock).get("Session").is_some()
-        });
+        until(SOON, || server.key(&lock).get("Session").is_some());
         let id = server.key(&lock)["Session"].as_str().unwrap().to_owned();
         server.destroy(&id);
-        // `consul lock` notices through its blocking query, long before the child would exit.
-        let started = std::time::Instant::now();
+        // It notices through its blocking query, long before the child would end.
+        let started = Instant::now();
         let output = child.wait_with_output().unwrap();
-        assert!(started.elapsed() < Duration::from_secs(15), "{output:?}");
+        assert!(started.elapsed() < SOON, "{output:?}");
     });
 }
