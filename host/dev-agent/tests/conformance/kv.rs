@@ -157,7 +157,7 @@ fn the_end_of_a_session_releases_or_deletes() {
     everywhere(|server| {
         let prefix = server.prefix("end");
         for (behavior, stays) in [("release", true), ("delete", false)] {
-            let body = format!(r#"{{"Behavior":"{behavior}","LockDelay":"1s"}}"#);
+            let body = format!(r#"{{"Behavior":"{behavior}","LockDelay":"60s"}}"#);
             let id = server.create(&body);
             let next = server.create("");
             let key = format!("{prefix}{behavior}");

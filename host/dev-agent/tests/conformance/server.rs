@@ -81,8 +81,14 @@ pub fn pair(test: impl Fn(&Server, &Server)) {
     }
 }
 
-/// A new Consul goes on registering its own node for a while, which moves the indexes of all nodes.
+/// A new Consul goes on registering its own node for a while, which moves the indexes of all nodes. First the leader
+/// registers it, then the agent itself, which alone knows the segment; and then there is calm.
 fn settle(real: &Server) {
+    let segment = "/Meta/consul-network-segment";
+    until(Duration::from_secs(60), || {
+        let nodes = real.get("/v1/catalog/nodes").json();
+        nodes[0].pointer(segment).is_some()
+    });
     let index = || real.get("/v1/catalog/nodes").index();
     let (mut last, mut since) = (index(), Instant::now());
     while since.elapsed() < Duration::from_secs(3) {

@@ -405,7 +405,7 @@ fn list_and_node_are_sorted_by_id() {
 #[test]
 fn renew_moves_no_index() {
     everywhere(|server: &Server| {
-        let id = server.create(r#"{"TTL":"10s"}"#);
+        let id = server.create(r#"{"TTL":"1h"}"#);
         let before = server.info(&id).unwrap();
         let index = server.get("/v1/session/list").index();
         let renewed = server.put(&format!("/v1/session/renew/{id}"), "ignored");

@@ -30,7 +30,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let name = prop::sample::select(vec!["", "a", "ü \"x\"", "a/../b"]);
-    let ttl = prop::option::of(prop::sample::select(vec![10_u64, 30, 86_400]));
+    let ttl = prop::option::of(prop::sample::select(vec![600_u64, 3_600, 86_400]));
     let delay = prop::option::of(prop::sample::select(vec!["0s", "500ms", "15s", "60s"]));
     prop_oneof![
         4 => (name, ttl, delay, any::<bool>(), prop::option::of(any::<bool>()))
@@ -187,6 +187,7 @@ fn the_same_through_the_component_as_directly() {
         let (agent, _) = start(DevAgent::builder().node(NODE));
         let client = Client::builder()
             .address(agent.address())
+            .timeout(std::time::Duration::from_secs(60))
             .build(&runtime)
             .unwrap();
         let (mut ours, mut theirs) = (Ids::default(), Ids::default());

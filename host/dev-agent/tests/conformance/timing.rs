@@ -11,9 +11,13 @@ fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
+/// What a busy machine, or a real Consul on it, may need until an end is seen.
+const LATE: f64 = 60.0;
+
+/// Never early; how exact it is otherwise, the tests of the state machine say.
 #[track_caller]
 fn about(took: Duration, expected: f64) {
-    let range = seconds((expected - 0.15).max(0.0))..seconds(expected + 3.0);
+    let range = seconds(expected)..seconds(expected + LATE);
     assert!(range.contains(&took), "{took:?} is not {expected} s");
 }
 
@@ -36,11 +40,12 @@ fn a_session_lives_twice_its_ttl() {
             });
             scope.spawn(|| {
                 // After the TTL, but before twice the TTL: still in time.
-                thread::sleep(seconds(12.0));
+                thread::sleep(seconds(10.5));
+                let renewal = Instant::now();
                 let answer = server.put(&format!("/v1/session/renew/{renewed}"), "");
                 assert_eq!(answer.status, 200);
                 gone(server, &renewed);
-                about(start.elapsed(), 32.0);
+                about(renewal.elapsed(), 20.0);
             });
         });
         assert!(server.info(&forever).is_some());
@@ -49,7 +54,7 @@ fn a_session_lives_twice_its_ttl() {
 }
 
 fn gone(server: &Server, id: &str) {
-    until(seconds(40.0), || server.info(id).is_none());
+    until(seconds(20.0 + LATE), || server.info(id).is_none());
 }
 
 #[test]
@@ -75,10 +80,15 @@ fn lock_delays() {
                     server
                         .put(&format!("{path}?acquire={id}"), "")
                         .is(200, "true");
+                    let start = Instant::now();
                     server.destroy(&id);
                     let acquire = || server.put(&format!("{path}?acquire={next}"), "");
-                    let took = until(seconds(10.0), || acquire().body.starts_with("true"));
-                    about(took, expected);
+                    if expected == 0.0 {
+                        acquire().is(200, "true");
+                    } else {
+                        until(seconds(LATE), || acquire().body.starts_with("true"));
+                        about(start.elapsed(), expected);
+                    }
                     server.destroy(&next);
                 });
             }
@@ -99,10 +109,10 @@ fn expiry_and_then_the_delay() {
             .is(200, "true");
         let index = server.get(&path).index();
         // A blocked query sees the expiry without anybody asking.
-        let freed = server.get(&format!("{path}?index={index}&wait=60s"));
+        let freed = server.get(&format!("{path}?index={index}&wait=90s"));
         assert_eq!(freed.json()[0].get("Session"), None);
         about(start.elapsed(), 20.0);
-        until(seconds(10.0), || {
+        until(seconds(LATE), || {
             let answer = server.put(&format!("{path}?acquire={next}"), "");
             answer.body.starts_with("true")
         });

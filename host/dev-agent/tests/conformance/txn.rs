@@ -76,7 +76,7 @@ fn locks() {
     everywhere(|server| {
         let prefix = server.prefix("txn-lock");
         let k = format!("{prefix}k");
-        let [one, two] = [(), ()].map(|()| server.create(r#"{"LockDelay":"1s"}"#));
+        let [one, two] = [(), ()].map(|()| server.create(r#"{"LockDelay":"60s"}"#));
         let locked = txn(
             server,
             json!([{"Verb": "lock", "Key": k, "Session": one, "Value": "eA=="}]),
