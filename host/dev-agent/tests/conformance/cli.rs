@@ -197,7 +197,7 @@ fn lock() {
                 .contains("Consul API Lock")
         );
 
-        // While one holds it, another waits in vain, and then gets it.
+        // While one process holds the lock, another times out, and acquires it afterwards.
         let hold = Hold::new();
         let Some(mut first) = command(server, &["lock", prefix, &hold.command()]) else {
             return;
@@ -258,7 +258,7 @@ fn losing_the_lock() {
     everywhere(|server| {
         let prefix = server.prefix("cli-lost");
         let prefix = prefix.trim_end_matches('/');
-        // Without `exec` the shell alone would be ended, and `sleep` would hold the pipes that are read here.
+        // Without `exec`, only the shell would be killed, and `sleep` would keep the pipes open.
         let Some(mut command) = command(server, &["lock", prefix, "exec sleep 120"]) else {
             return;
         };
@@ -267,7 +267,7 @@ fn losing_the_lock() {
         until(SOON, || server.key(&lock).get("Session").is_some());
         let id = server.key(&lock)["Session"].as_str().unwrap().to_owned();
         server.destroy(&id);
-        // It notices through its blocking query, long before the child would end.
+        // `consul lock` notices through its blocking query, long before the child would exit.
         let started = Instant::now();
         let output = child.wait_with_output().unwrap();
         assert!(started.elapsed() < SOON, "{output:?}");
