@@ -423,9 +423,12 @@ async fn a_tenant_that_hangs_does_not_hold_up_the_others() {
             tokio::spawn(async move { hanging.list().await })
         })
         .collect();
-    while silent.requests().len() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let both = async {
+        while silent.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, both).await.unwrap();
     let other = tenant(agent.address());
     assert!(other.list().await.unwrap().sessions.is_empty());
 

@@ -120,6 +120,7 @@ async fn a_component_that_spins_does_not_hold_up_the_others() {
     let neighbour = Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())
+        .timeout(LONG)
         .build(runtime())
         .unwrap();
     let work = async {
