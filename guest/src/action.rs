@@ -1,435 +1,385 @@
-//! The action door: one call in the words of the automation module, JSON in and JSON out.
+//! The parameters of one action, parsed and checked.
 
-use crate::by_name::{self, Ensured, Plan};
-use crate::connection::Environment;
-use crate::consul::{Consul, Listed};
-use crate::difference::NODE_HEALTH;
-use crate::duration::{SECOND, to_json};
-use crate::error::{Fault, failure, shown};
-use crate::parameters::{Action, State};
-use crate::request::{self, Consistency};
-use crate::session::{Stored, body, object};
-use crate::sessions::OnDifference;
-use crate::transport::Transport;
-use crate::types::{Behavior, ErrorKind, NewSession};
+use crate::types::{Agent, Behavior, NewSession, ServiceCheck};
+use consul_session_core::error::shown;
+use consul_session_core::parameters::{Parameters, non_blank_string};
+use consul_session_core::settings::{ConnectionOptions, ConnectionSettings, Environment};
+use consul_session_core::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-/// What Consul gives a session that asks for nothing else.
-const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;
-const DEFAULT_LOCK_DELAY: u64 = 15 * SECOND;
-
-/// Runs one action; either value is a JSON object.
-pub fn run<T: Transport>(
-    parameters: Map<String, Value>,
-    environment: Environment<'_>,
-    transport: T,
-) -> Result<Value, Fault> {
-    let action = Action::read(parameters, environment)?;
-    Ok(perform(&action, transport)?.into_json())
+/// What the action is to achieve or to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Make sure that a session exists.
+    Present,
+    /// Make sure that it does not.
+    Absent,
+    /// Look up one session.
+    Info,
+    /// List the sessions of a node.
+    Node,
+    /// List all sessions.
+    List,
+    /// Renew a session.
+    Renew,
 }
 
-/// What an action did, or in check mode would have done.
-struct Outcome {
-    changed: bool,
-    keys: Vec<(&'static str, Value)>,
-    before_and_after: Option<(Vec<Value>, Vec<Value>)>,
-    warnings: Vec<String>,
+const STATES: [(&str, State); 6] = [
+    ("present", State::Present),
+    ("absent", State::Absent),
+    ("info", State::Info),
+    ("node", State::Node),
+    ("list", State::List),
+    ("renew", State::Renew),
+];
+
+const BEHAVIORS: [(&str, Behavior); 2] =
+    [("release", Behavior::Release), ("delete", Behavior::Delete)];
+
+/// The parameters other than connection settings.
+pub const PARAMETERS: [&str; 17] = [
+    "state",
+    "name",
+    "id",
+    "node",
+    "datacenter",
+    "delay",
+    "ttl",
+    "checks",
+    "node_checks",
+    "service_checks",
+    "behavior",
+    "namespace",
+    "partition",
+    "check_mode",
+    "diff",
+    "unique",
+    "recreate",
+];
+
+/// One call of the action interface.
+pub struct Action {
+    /// What to do.
+    pub state: State,
+    /// The session's id.
+    pub id: Option<String>,
+    /// The session's name.
+    pub name: Option<String>,
+    /// A node's name.
+    pub node: Option<String>,
+    /// The requested attributes.
+    pub wanted: NewSession,
+    /// Predict the result and write nothing.
+    pub check_mode: bool,
+    /// Return the sessions before and after.
+    pub diff: bool,
+    /// One session of a name is enough.
+    pub unique: bool,
+    /// Replace sessions that differ.
+    pub recreate: bool,
+    /// The connection settings.
+    pub settings: ConnectionSettings,
+    /// The same settings, as the operations take them.
+    pub agent: Agent,
 }
 
-impl Outcome {
-    fn read(keys: Vec<(&'static str, Value)>, filtered: bool) -> Outcome {
-        let warning = "Consul left out sessions that the token may not read: what is shown may not be all there is";
-        Outcome {
-            changed: false,
-            keys,
-            before_and_after: None,
-            warnings: if filtered {
-                vec![warning.to_owned()]
-            } else {
-                Vec::new()
-            },
-        }
-    }
-
-    /// Takes what is there instead of copying it: of the largest answer it is tens of MiB.
-    fn into_json(self) -> Value {
-        let mut json = Map::new();
-        json.insert("changed".to_owned(), self.changed.into());
-        for (key, value) in self.keys {
-            json.insert(key.to_owned(), value);
-        }
-        if let Some((before, after)) = self.before_and_after {
-            json.insert(
-                "diff".to_owned(),
-                object([("before", before.into()), ("after", after.into())]),
-            );
-        }
-        if !self.warnings.is_empty() {
-            json.insert("warnings".to_owned(), self.warnings.into());
-        }
-        json.into()
-    }
-}
-
-fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome, Fault> {
-    let consul = &Consul::at(&action.agent, action.settings.address.clone(), transport)?;
-    let mut outcome = match action.state {
-        State::Present => present(action, consul),
-        State::Absent => absent(action, consul),
-        State::Renew => renew(action, consul),
-        State::Info => {
-            let (listed, id) = look_up(action, consul)?;
-            Ok(Outcome::read(
-                vec![
-                    ("session_id", id.into()),
-                    ("sessions", into_objects(listed.sessions)),
-                ],
-                listed.filtered,
-            ))
-        }
-        State::Node => {
-            let node = action.node.as_deref().unwrap_or_default();
-            let listed = consul.node(node, Consistency::Default)?;
-            Ok(Outcome::read(
-                vec![
-                    ("node", node.into()),
-                    ("sessions", into_objects(listed.sessions)),
-                ],
-                listed.filtered,
-            ))
-        }
-        State::List => {
-            let listed = consul.list(Consistency::Default)?;
-            Ok(Outcome::read(
-                vec![("sessions", into_objects(listed.sessions))],
-                listed.filtered,
-            ))
-        }
-    }?;
-    if !action.diff {
-        outcome.before_and_after = None;
-    }
-    Ok(outcome)
-}
-
-/// The sessions that `id` or `name` means, and the id that stands for them.
-fn look_up<T: Transport>(
-    action: &Action,
-    consul: &Consul<'_, T>,
-) -> Result<(Listed, Option<String>), Fault> {
-    match (&action.id, &action.name) {
-        (Some(id), _) => {
-            let listed = consul.info(id, Consistency::Default)?;
-            Ok((listed, Some(request::session_id(id)?)))
-        }
-        (None, name) => {
-            let name = name.as_deref().unwrap_or_default();
-            let listed = by_name::find(consul, name, action.node.as_deref())?;
-            let id = match listed.sessions.as_slice() {
-                [only] => Some(only.session.id.clone()),
-                _ => None,
-            };
-            Ok((listed, id))
-        }
-    }
-}
-
-fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome, Fault> {
-    let Some(name) = action.name.as_deref().filter(|_| action.unique) else {
-        return present_always(action, consul);
-    };
-    let on_difference = if action.recreate {
-        OnDifference::Recreate
-    } else {
-        OnDifference::Refuse
-    };
-    let plan = by_name::plan(consul, name, &action.wanted, on_difference)?;
-    let before: Vec<Value> = match &plan {
-        Plan::Keep {
-            session, surplus, ..
-        } => std::iter::once(session.as_ref())
-            .chain(surplus)
-            .map(json)
-            .collect(),
-        Plan::Create { replacing } => objects(replacing),
-    };
-    if action.check_mode {
-        return Ok(match plan {
-            Plan::Keep {
-                session,
-                surplus,
-                warnings,
-            } => Outcome {
-                changed: !surplus.is_empty(),
-                keys: present_keys(action, Some(&session), &surplus),
-                before_and_after: Some((before, vec![session.json.clone()])),
-                warnings,
-            },
-            Plan::Create { replacing } => Outcome {
-                changed: true,
-                keys: present_keys(action, None, &replacing),
-                before_and_after: Some((before, vec![predicted(&action.wanted)])),
-                warnings: Vec::new(),
-            },
-        });
-    }
-    let Ensured {
-        session,
-        created,
-        replaced,
-        warnings,
-    } = by_name::ensure(consul, name, &action.wanted, on_difference, plan)?;
-    let mut keys = present_keys(action, Some(&session), &[]);
-    if !replaced.is_empty() {
-        keys.push(("replaced", replaced.clone().into()));
-    }
-    let after = vec![session.json.clone()];
-    Ok(Outcome {
-        changed: created || !replaced.is_empty(),
-        keys,
-        // Another caller's session, made meanwhile, is no change of ours.
-        before_and_after: Some((
-            if created || !before.is_empty() {
-                before
-            } else {
-                after.clone()
-            },
-            after,
-        )),
-        warnings,
-    })
-}
-
-/// Without a name, or where one of a name is not enough: another session in any case.
-fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome, Fault> {
-    if action.check_mode {
-        request::check(&action.wanted)?;
-        return Ok(Outcome {
-            changed: true,
-            keys: present_keys(action, None, &[]),
-            before_and_after: Some((Vec::new(), vec![predicted(&action.wanted)])),
-            warnings: Vec::new(),
-        });
-    }
-    let id = consul.create(&action.wanted)?;
-    let mut warnings = Vec::new();
-    let stored = match consul.info(&id, Consistency::Consistent) {
-        Ok(listed) => listed.sessions.into_iter().next(),
-        // The session is there, and its id is what the caller needs most.
-        Err(error) => {
-            warnings.push(format!(
-                "the session was created, but not read back: {}",
-                error.message
-            ));
-            None
-        }
-    };
-    if stored.is_none() && warnings.is_empty() {
-        warnings.push("the session was created, but the token may not read it".to_owned());
-    }
-    let mut keys = present_keys(action, stored.as_ref(), &[]);
-    if let Some((_, value)) = keys.first_mut() {
-        *value = id.into();
-    }
-    Ok(Outcome {
-        changed: true,
-        keys,
-        before_and_after: Some((Vec::new(), stored.iter().map(json).collect())),
-        warnings,
-    })
-}
-
-/// The documented keys: as asked for, and where nothing was asked for, as it is or will be.
-fn present_keys(
-    action: &Action,
-    stored: Option<&Stored>,
-    replacing: &[Stored],
-) -> Vec<(&'static str, Value)> {
-    let wanted = &action.wanted;
-    let session = stored.map(|stored| &stored.session);
-    let behavior = wanted
-        .behavior
-        .or(session.map(|session| session.behavior))
-        .unwrap_or(DEFAULT_BEHAVIOR);
-    let delay = wanted
-        .lock_delay
-        .or(session.map(|session| u64::try_from(session.lock_delay).unwrap_or(0)))
-        .unwrap_or(DEFAULT_LOCK_DELAY);
-    let ttl = wanted
-        .ttl
-        .or(session.and_then(|session| session.ttl))
-        .filter(|ttl| *ttl > 0);
-    let mut keys = vec![
-        (
-            "session_id",
-            session.map(|session| session.id.clone()).into(),
-        ),
-        ("name", wanted.name.clone().into()),
-        ("behavior", behavior.as_str().into()),
-        ("ttl", ttl.map(to_json).into()),
-        ("delay", to_json(delay)),
-        ("checks", wanted.checks.clone().into()),
-        ("node", wanted.node.clone().into()),
-        ("session", stored.map(json).into()),
-    ];
-    if !replacing.is_empty() {
-        keys.push(("replaced", ids(replacing)));
-    }
-    keys
-}
-
-fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome, Fault> {
-    let mut warnings = Vec::new();
-    let there: Vec<Stored> = match (&action.id, &action.name) {
-        (Some(id), name) => {
-            let Listed {
-                sessions: there,
-                filtered,
-            } = consul.info(id, Consistency::Consistent)?;
-            if filtered && there.is_empty() {
-                if action.check_mode {
-                    return Err(by_name::filtered(&format!("remove the session {id}")));
-                }
-                warnings.push(format!(
-                    "Consul hides the session {id} from the token: whether it was there cannot be told"
-                ));
-            }
-            if let (Some(stored), Some(name)) = (there.first(), name)
-                && stored.session.name != *name
-            {
-                warnings.push(format!(
-                    "the session {id} is named `{}`, not `{}`; the `id` decided",
-                    shown(&stored.session.name),
-                    shown(name)
-                ));
-            }
-            if !action.check_mode {
-                // Also if nothing showed: to a token without rights a session looks gone, and only the write says 403.
-                consul.destroy(id)?;
-            }
-            there
-        }
-        (None, name) => {
-            let name = name.as_deref().unwrap_or_default();
-            if action.check_mode {
-                let found = by_name::find(consul, name, action.node.as_deref())?;
-                if found.filtered {
-                    return Err(by_name::filtered(&format!(
-                        "remove the sessions named `{}`",
-                        shown(name)
-                    )));
-                }
-                found.sessions
-            } else {
-                by_name::remove(consul, name, action.node.as_deref())?
-            }
-        }
-    };
-    let id = match (&action.id, there.as_slice()) {
-        (Some(id), _) => Some(request::session_id(id)?),
-        (None, [only]) => Some(only.session.id.clone()),
-        (None, _) => None,
-    };
-    Ok(Outcome {
-        changed: !there.is_empty(),
-        keys: vec![("session_id", id.into()), ("session_ids", ids(&there))],
-        before_and_after: Some((objects(&there), Vec::new())),
-        warnings,
-    })
-}
-
-fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome, Fault> {
-    let id = match &action.id {
-        Some(id) => request::session_id(id)?,
-        None => renewable(action, consul)?,
-    };
-    let stored =
-        if action.check_mode {
-            let there = consul.info(&id, Consistency::Default)?;
-            if there.filtered && there.sessions.is_empty() {
-                return Err(by_name::filtered(&format!("renew the session {id}")));
-            }
-            there.sessions.into_iter().next().ok_or_else(|| {
-            failure(ErrorKind::NotFound, format!(
-                "cannot renew the session {id}: it does not exist, or the token may not read it"
-            ))
-        })?
-        } else {
-            consul.renew(&id)?
+impl Action {
+    /// Parses the parameters of a call.
+    pub fn parse(mut map: Map<String, Value>, environment: Environment<'_>) -> Result<Action> {
+        refuse_unknown(&map)?;
+        let settings =
+            ConnectionSettings::take(&mut map, &ConnectionOptions::default(), environment)?;
+        let mut parameters = Parameters(&mut map);
+        let state = match parameters.string("state")? {
+            Some(text) => choice("state", &text, &STATES)?,
+            None => State::Present,
         };
-    let ttl = stored.session.ttl;
-    let warnings = match ttl {
-        None => vec!["the session has no ttl: there was nothing to renew".to_owned()],
-        Some(_) => Vec::new(),
-    };
-    Ok(Outcome {
-        changed: true,
-        keys: vec![
-            ("session_id", id.into()),
-            ("session", json(&stored)),
-            ("ttl", ttl.map(to_json).into()),
-        ],
-        before_and_after: Some((vec![json(&stored)], vec![json(&stored)])),
-        warnings,
-    })
-}
+        let behavior = match parameters.string("behavior")? {
+            Some(text) => Some(choice("behavior", &text, &BEHAVIORS)?),
+            None => None,
+        };
+        let id = parameters.optional_string("id")?;
+        // An empty name is no name, as in Consul itself.
+        let name = parameters.optional_string("name")?;
+        let node = parameters.non_blank_string("node")?;
+        let timeout = settings
+            .timeout
+            .map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        let action = Action {
+            state,
+            wanted: NewSession {
+                name: name.clone(),
+                node: node.clone(),
+                lock_delay: parameters.duration("delay")?,
+                behavior,
+                ttl: parameters.duration("ttl")?,
+                node_checks: parameters.strings("node_checks")?,
+                service_checks: parameters.list("service_checks", service_check)?,
+                checks: parameters.strings("checks")?,
+            },
+            id,
+            name,
+            node,
+            check_mode: parameters.boolean("check_mode")?.unwrap_or(false),
+            diff: parameters.boolean("diff")?.unwrap_or(false),
+            unique: parameters.boolean("unique")?.unwrap_or(true),
+            recreate: parameters.boolean("recreate")?.unwrap_or(false),
+            agent: Agent {
+                address: settings.address.to_string(),
+                token: settings.token.clone(),
+                datacenter: parameters.optional_string("datacenter")?,
+                namespace: parameters
+                    .optional_string("namespace")?
+                    .or_else(|| environment.get("CONSUL_NAMESPACE")),
+                partition: parameters
+                    .optional_string("partition")?
+                    .or_else(|| environment.get("CONSUL_PARTITION")),
+                timeout,
+            },
+            settings,
+        };
+        refuse_host_settings(&action.settings)?;
+        action.refuse_contradictions()?;
+        Ok(action)
+    }
 
-/// The one session of a name.
-fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<String, Fault> {
-    let (listed, id) = look_up(action, consul)?;
-    let name = shown(action.name.as_deref().unwrap_or_default());
-    match (id, listed.sessions.is_empty()) {
-        (Some(id), _) => Ok(id),
-        (None, true) if listed.filtered => {
-            Err(by_name::filtered(&format!("renew the session `{name}`")))
+    fn refuse_contradictions(&self) -> Result<()> {
+        let refuse = |parameter: &str, message: &str| Err(Error::invalid(parameter, message));
+        let unidentified = self.id.is_none() && self.name.is_none();
+        match self.state {
+            State::Present if self.id.is_some() => refuse(
+                "id",
+                "`id` cannot be chosen, because Consul assigns it; use state=info to look up an existing session",
+            ),
+            State::Present if self.recreate && !self.unique => refuse(
+                "recreate",
+                "`recreate: true` and `unique: false` contradict each other",
+            ),
+            State::Present if self.recreate && self.name.is_none() => refuse(
+                "recreate",
+                "`recreate` needs a `name`: it replaces the session of that name",
+            ),
+            State::Absent if unidentified => refuse(
+                "id",
+                "state=absent needs the `id` or the `name` of a session",
+            ),
+            State::Info if unidentified => {
+                refuse("id", "state=info needs the `id` or the `name` of a session")
+            }
+            State::Renew if unidentified => refuse(
+                "id",
+                "state=renew needs the `id` or the `name` of a session",
+            ),
+            State::Node if self.node.is_none() => {
+                refuse("node", "state=node needs `node`, the name of a node")
+            }
+            _ => Ok(()),
         }
-        (None, true) => Err(failure(
-            ErrorKind::NotFound,
+    }
+}
+
+/// Refuses TLS settings. A host that supports them removes them before it calls the component; on any other host,
+/// ignoring them would trust or present something other than requested.
+fn refuse_host_settings(settings: &ConnectionSettings) -> Result<()> {
+    let given = [
+        ("validate_certs", settings.validate_certs == Some(false)),
+        ("ca_path", settings.ca_path.is_some()),
+        ("client_cert", settings.client_cert.is_some()),
+        ("client_key", settings.client_key.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((parameter, _)) => Err(Error::new(
+            ErrorKind::Unsupported,
             format!(
-                "cannot renew the session `{name}`: none of this name exists, or the token may not read it"
+                "`{parameter}` cannot be set here, because this host does not let a component choose TLS settings; use the program `consul-session`, embed its library, or configure the host"
             ),
         )),
-        (None, false) => Err(failure(
-            ErrorKind::Conflict,
-            format!(
-                "cannot renew by name: {} sessions are named `{name}`. Give the `id` of one: {}",
-                listed.sessions.len(),
-                by_name::listed(&listed.sessions)
-            ),
+    }
+}
+
+fn service_check(name: &str, value: Value) -> Result<ServiceCheck> {
+    let Value::Object(mut object) = value else {
+        let id = non_blank_string(name, value)?;
+        return Ok(ServiceCheck {
+            id,
+            namespace: None,
+        });
+    };
+    let mut fields = Parameters(&mut object);
+    let id = fields.non_blank_string("id")?;
+    let namespace = fields.optional_string("namespace")?;
+    if let Some(unknown) = object.keys().next() {
+        let message = format!(
+            "a check in `{name}` has an unknown key `{}`; the keys are `id` and `namespace`",
+            shown(unknown)
+        );
+        return Err(Error::invalid(name, message));
+    }
+    match id {
+        Some(id) => Ok(ServiceCheck { id, namespace }),
+        None => Err(Error::invalid(
+            name,
+            format!("a check in `{name}` has no `id`"),
         )),
     }
 }
 
-/// A new session as Consul will store it, without what only Consul knows: its id, its indexes and, unless asked for, its node.
-fn predicted(wanted: &NewSession) -> Value {
-    let mut session = body(wanted);
-    session["LockDelay"] = wanted.lock_delay.unwrap_or(DEFAULT_LOCK_DELAY).into();
-    session["Behavior"] = wanted.behavior.unwrap_or(DEFAULT_BEHAVIOR).as_str().into();
-    if wanted.ttl.is_none_or(|ttl| ttl == 0) {
-        session["TTL"] = "".into();
+fn choice<T: Copy>(parameter: &str, text: &str, choices: &[(&str, T)]) -> Result<T> {
+    if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
     }
-    if wanted.checks.is_none() && wanted.node_checks.is_none() {
-        session["NodeChecks"] = [NODE_HEALTH].as_slice().into();
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let mut message = format!(
+        "`{parameter}` must be one of {}, not `{}`",
+        names.join(", "),
+        shown(text)
+    );
+    if let Some(similar) = most_similar(text, &names) {
+        message.push_str(&format!("; did you mean `{similar}`?"));
     }
-    session
+    Err(Error::invalid(parameter, message))
 }
 
-fn json(stored: &Stored) -> Value {
-    stored.json.clone()
+fn refuse_unknown(map: &Map<String, Value>) -> Result<()> {
+    let known: Vec<&str> = PARAMETERS
+        .into_iter()
+        .chain(ConnectionSettings::PARAMETERS)
+        .collect();
+    let Some(unknown) = map.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let hint = match most_similar(unknown, &known) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => format!("known parameters: {}", known.join(", ")),
+    };
+    let unknown = shown(unknown);
+    Err(Error::invalid(
+        unknown,
+        format!("unknown parameter `{unknown}`; {hint}"),
+    ))
 }
 
-fn objects(sessions: &[Stored]) -> Vec<Value> {
-    sessions.iter().map(json).collect()
-}
-
-fn into_objects(sessions: Vec<Stored>) -> Value {
-    let objects = sessions.into_iter().map(|stored| stored.json);
-    objects.collect()
-}
-
-fn ids(sessions: &[Stored]) -> Value {
-    sessions
+/// The known word that was probably meant.
+fn most_similar<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    // The distance takes quadratic time, and no known word is nearly as long.
+    if text.len() > 40 {
+        return None;
+    }
+    let text = text.to_ascii_lowercase();
+    known
         .iter()
-        .map(|stored| Value::from(stored.session.id.as_str()))
-        .collect()
+        .map(|word| (strsim::osa_distance(&text, word), *word))
+        .filter(|(distance, word)| *distance <= word.len().max(4) / 3 + 1 && *distance < word.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(json: Value) -> Result<Action> {
+        let map = consul_session_core::arguments::from_json(&json.to_string())?;
+        Action::parse(map, Environment::EMPTY)
+    }
+
+    #[test]
+    fn refuses_with_the_parameters_name() {
+        for (json, parameter, part) in [
+            (json!({"nmae": "x"}), "nmae", "did you mean `name`?"),
+            (json!({"tokn": "s3cret"}), "tokn", "`token`"),
+            (
+                json!({"xyzzyxyzzy": 1}),
+                "xyzzyxyzzy",
+                "known parameters: state",
+            ),
+            (
+                json!({"state": "remove"}),
+                "state",
+                "present, absent, info, node, list, renew",
+            ),
+            (
+                json!({"state": "prsent"}),
+                "state",
+                "did you mean `present`?",
+            ),
+            (
+                json!({"behavior": "explode"}),
+                "behavior",
+                "release, delete",
+            ),
+            (json!({"id": "x"}), "id", "state=info"),
+            (json!({"node": ""}), "node", "empty"),
+            (
+                json!({"state": "absent", "name": "", "id": ""}),
+                "id",
+                "`id` or the `name`",
+            ),
+            (json!({"state": "absent"}), "id", "`id` or the `name`"),
+            (json!({"state": "info"}), "id", "needs"),
+            (json!({"state": "renew"}), "id", "needs"),
+            (
+                json!({"state": "node", "name": "n"}),
+                "node",
+                "needs `node`",
+            ),
+            (json!({"recreate": true}), "recreate", "needs a `name`"),
+            (
+                json!({"name": "n", "recreate": "yes", "unique": "no"}),
+                "recreate",
+                "contradict",
+            ),
+            (json!([]), "params", "JSON object"),
+            (json!({"ttl": "soon"}), "ttl", "not a duration"),
+        ] {
+            match parse(json.clone()) {
+                Err(error) => {
+                    assert_eq!(
+                        *error.kind(),
+                        ErrorKind::Invalid(parameter.into()),
+                        "{json}"
+                    );
+                    assert!(error.message().contains(part), "{json}: {error}");
+                    assert!(!error.message().contains("s3cret"));
+                }
+                Ok(_) => panic!("{json}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_host_decides_on_trust() {
+        for json in [
+            json!({"state": "list", "validate_certs": "no"}),
+            json!({"state": "list", "ca_path": "/x"}),
+            json!({"state": "list", "client_cert": "/x"}),
+            json!({"state": "list", "client_key": "/x"}),
+        ] {
+            assert_eq!(parse(json).err().unwrap().kind(), &ErrorKind::Unsupported);
+        }
+        assert!(parse(json!({"state": "list", "validate_certs": true})).is_ok());
+    }
+
+    #[test]
+    fn the_documentations_examples() {
+        assert_eq!(
+            parse(json!({"name": "session1"})).ok().unwrap().state,
+            State::Present
+        );
+        let delayed = parse(json!({"name": "session_with_delay", "delay": "20s"}))
+            .ok()
+            .unwrap();
+        assert_eq!(delayed.wanted.lock_delay, Some(20_000_000_000));
+        let checked =
+            parse(json!({"name": "session_with_check", "checks": ["existing_check_name"]}))
+                .ok()
+                .unwrap();
+        assert_eq!(checked.wanted.checks.unwrap(), ["existing_check_name"]);
+        assert_eq!(
+            parse(json!({"state": "list"})).ok().unwrap().agent.address,
+            "http://localhost:8500"
+        );
+    }
 }

@@ -1,5 +1,5 @@
-//! What wit-bindgen makes of `wit/`. The contract's types are used throughout the crate under [`types`] and
-//! [`sessions`]; there is no second copy of them.
+//! The bindings that wit-bindgen generates from `wit/`. The crate uses their types throughout, under [`types`] and
+//! [`sessions`].
 #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 
 #[cfg(not(feature = "command"))]
@@ -8,7 +8,7 @@ wit_bindgen::generate!({
     world: "plugin",
     generate_all,
     additional_derives: [PartialEq],
-    // This holds a resource, which cannot be compared.
+    // Contains a resource, which cannot be compared.
     additional_derives_ignore: ["stream-error"],
 });
 
@@ -18,7 +18,7 @@ wit_bindgen::generate!({
     world: "command",
     generate_all,
     additional_derives: [PartialEq],
-    // This holds a resource, which cannot be compared.
+    // Contains a resource, which cannot be compared.
     additional_derives_ignore: ["stream-error"],
 });
 

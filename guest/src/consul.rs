@@ -1,15 +1,16 @@
 //! The operations of Consul's session API, one request each.
 
-use crate::answer::Context;
-use crate::connection::{Address, check_token};
-use crate::duration::SECOND;
-use crate::error::{Fault, failure};
 use crate::request::{self, Consistency, Request};
-use crate::session::Stored;
-use crate::transport::{Answer, Call, Transport};
-use crate::types::{Agent, ErrorKind, NewSession};
+use crate::response::Context;
+use crate::session::StoredSession;
+use crate::transport::{Call, Response, Transport};
+use crate::types::{Agent, NewSession};
+use consul_session_core::duration::SECOND;
+use consul_session_core::redact::Redactor;
+use consul_session_core::settings::check_token;
+use consul_session_core::{Address, Error, ErrorKind, Result};
 
-/// How long to wait if the caller does not say: Consul needs 7.3 s to say that it has no leader.
+/// The default timeout in nanoseconds. Consul needs 7.3 s to report that it has no leader.
 const DEFAULT_TIMEOUT: u64 = 10 * SECOND;
 
 /// A Consul agent, reached by a transport.
@@ -21,21 +22,21 @@ pub struct Consul<'a, T> {
 
 /// Sessions that Consul listed.
 #[derive(Debug, PartialEq)]
-pub struct Listed {
+pub struct StoredSessions {
     /// The sessions, ordered by id.
-    pub sessions: Vec<Stored>,
-    /// Consul says that it left some out.
+    pub sessions: Vec<StoredSession>,
+    /// Whether Consul says that it omitted some.
     pub filtered: bool,
 }
 
 impl<'a, T: Transport> Consul<'a, T> {
     /// Checks the agent's settings.
-    pub fn new(agent: &'a Agent, transport: T) -> Result<Self, Fault> {
+    pub fn new(agent: &'a Agent, transport: T) -> Result<Self> {
         Consul::at(agent, Address::parse("address", &agent.address)?, transport)
     }
 
-    /// As [`Consul::new`], with an address that knows where it comes from.
-    pub fn at(agent: &'a Agent, address: Address, transport: T) -> Result<Self, Fault> {
+    /// Like [`Consul::new`], with an address that knows where it comes from.
+    pub fn at(agent: &'a Agent, address: Address, transport: T) -> Result<Self> {
         if let Some(token) = &agent.token {
             check_token(token)?;
         }
@@ -47,53 +48,49 @@ impl<'a, T: Transport> Consul<'a, T> {
     }
 
     /// Creates a session and returns its id.
-    pub fn create(&self, new: &NewSession) -> Result<String, Fault> {
+    pub fn create(&self, new: &NewSession) -> Result<String> {
         let request = request::create(self.agent, new)?;
-        self.exchange(&request, |context, answer| context.created(answer))
+        self.exchange(&request, |context, response| context.created(response))
     }
 
     /// Destroys a session.
-    pub fn destroy(&self, id: &str) -> Result<(), Fault> {
+    pub fn destroy(&self, id: &str) -> Result<()> {
         let request = request::destroy(self.agent, id)?;
-        self.exchange(&request, |context, answer| context.destroyed(answer))
+        self.exchange(&request, |context, response| context.destroyed(response))
     }
 
-    /// The session of this id: none or one.
-    pub fn info(&self, id: &str, consistency: Consistency) -> Result<Listed, Fault> {
-        let request = request::info(self.agent, id, consistency)?;
-        self.read(&request)
+    /// Returns the session with this id: none or one.
+    pub fn info(&self, id: &str, consistency: Consistency) -> Result<StoredSessions> {
+        self.read(&request::info(self.agent, id, consistency)?)
     }
 
-    /// The sessions of a node.
-    pub fn node(&self, name: &str, consistency: Consistency) -> Result<Listed, Fault> {
-        let request = request::node(self.agent, name, consistency)?;
-        self.read(&request)
+    /// Returns the sessions of a node.
+    pub fn node(&self, name: &str, consistency: Consistency) -> Result<StoredSessions> {
+        self.read(&request::node(self.agent, name, consistency)?)
     }
 
-    /// All sessions.
-    pub fn list(&self, consistency: Consistency) -> Result<Listed, Fault> {
+    /// Returns all sessions.
+    pub fn list(&self, consistency: Consistency) -> Result<StoredSessions> {
         self.read(&request::list(self.agent, consistency))
     }
 
     /// Renews a session and returns it.
-    pub fn renew(&self, id: &str) -> Result<Stored, Fault> {
+    pub fn renew(&self, id: &str) -> Result<StoredSession> {
         let request = request::renew(self.agent, id)?;
-        self.exchange(&request, |context, answer| {
-            context.sessions(answer)?.into_iter().next().ok_or_else(|| {
-                let message = format!(
-                    "cannot {}: Consul answers without a session",
-                    request.purpose
-                );
-                failure(ErrorKind::NotFound, message)
+        self.exchange(&request, |context, response| {
+            let session = context.sessions(response)?.into_iter().next();
+            session.ok_or_else(|| {
+                let message = format!("cannot {}: Consul returned no session", request.purpose);
+                Error::new(ErrorKind::NotFound, message)
             })
         })
     }
 
-    fn read(&self, request: &Request) -> Result<Listed, Fault> {
-        self.exchange(request, |context, answer| {
-            Ok(Listed {
-                sessions: context.sessions(answer)?,
-                filtered: answer.filtered,
+    fn read(&self, request: &Request) -> Result<StoredSessions> {
+        self.exchange(request, |context, response| {
+            Ok(StoredSessions {
+                sessions: context.sessions(response)?,
+                filtered: response.filtered,
             })
         })
     }
@@ -101,8 +98,8 @@ impl<'a, T: Transport> Consul<'a, T> {
     fn exchange<V>(
         &self,
         request: &Request,
-        read: impl FnOnce(&Context<'_>, &Answer) -> Result<V, Fault>,
-    ) -> Result<V, Fault> {
+        decode: impl FnOnce(&Context<'_>, &Response) -> Result<V>,
+    ) -> Result<V> {
         let token = self
             .agent
             .token
@@ -111,17 +108,16 @@ impl<'a, T: Transport> Consul<'a, T> {
         let context = Context {
             request,
             address: &self.address,
-            token,
+            redactor: Redactor::new(token),
         };
         let call = Call {
             address: &self.address,
             token,
             timeout: self.agent.timeout.unwrap_or(DEFAULT_TIMEOUT).max(1),
         };
-        let answer = self
-            .transport
-            .send(&call, request)
-            .map_err(|breach| context.breach(&breach))?;
-        read(&context, &answer)
+        match self.transport.send(&call, request) {
+            Ok(response) => decode(&context, &response),
+            Err(error) => Err(context.no_response(&error)),
+        }
     }
 }

@@ -6,17 +6,24 @@ use crate::bindings::wasi::http::types::{
     OutgoingRequest, RequestOptions, Scheme as WasiScheme, http_error_code,
 };
 use crate::bindings::wasi::io::streams::StreamError;
-use crate::connection::Scheme;
 use crate::request::{Method, Request};
-use crate::transport::{Answer, Breach, BreachKind, Call, MAX_ANSWER, Transport};
+use crate::transport::{
+    Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind,
+};
+use consul_session_core::Scheme;
 
 /// HTTP as the host provides it.
 pub(crate) struct WasiHttp;
 
 impl Transport for WasiHttp {
-    fn send(&self, call: &Call<'_>, request: &Request) -> Result<Answer, Breach> {
-        let outgoing = outgoing(call, request)
-            .ok_or_else(|| breach(BreachKind::Other, "it refuses the request's parts", false))?;
+    fn send(&self, call: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
+        let outgoing = outgoing(call, request).ok_or_else(|| {
+            error(
+                TransportErrorKind::Other,
+                "it rejects a part of the request",
+                false,
+            )
+        })?;
         let body = outgoing.body().ok();
         let response = handle(outgoing, Some(options(call.timeout)))
             .map_err(|code| from_code(&code, false))?;
@@ -27,9 +34,9 @@ impl Transport for WasiHttp {
         match response.get() {
             Some(Ok(Ok(incoming))) => read(&incoming),
             Some(Ok(Err(code))) => Err(from_code(&code, true)),
-            Some(Err(())) | None => Err(breach(
-                BreachKind::Other,
-                "it has no answer where one was due",
+            Some(Err(())) | None => Err(error(
+                TransportErrorKind::Other,
+                "it reported readiness without a response",
                 true,
             )),
         }
@@ -44,7 +51,7 @@ fn outgoing(call: &Call<'_>, request: &Request) -> Option<OutgoingRequest> {
         set("x-consul-token", token)?;
     }
     if request.method == Method::Put {
-        // Consul does not read a body without it and would create a default session.
+        // Without it, Consul ignores the body and creates a default session.
         set("content-length", &request.body.len().to_string())?;
         if !request.body.is_empty() {
             set("content-type", "application/json")?;
@@ -70,7 +77,7 @@ fn outgoing(call: &Call<'_>, request: &Request) -> Option<OutgoingRequest> {
     Some(outgoing)
 }
 
-/// A host may know no such options; it then has bounds of its own.
+/// The timeouts. A host that does not support them has limits of its own.
 fn options(timeout: u64) -> RequestOptions {
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(Some(timeout));
@@ -79,9 +86,9 @@ fn options(timeout: u64) -> RequestOptions {
     options
 }
 
-/// Writes the body. No failure in here is one of the request: with a declared length the host may close the stream as
-/// soon as it has the last byte (seen in up to 69 of 80 requests on wasmtime 48), and a server may answer before it has
-/// read everything. The answer decides.
+/// Writes the body. A failure here is not a failure of the request: with a declared length, the host may close the stream
+/// as soon as it has the last byte (seen in 69 of 80 requests on wasmtime 48), and a server may respond before it has read
+/// everything. The response decides.
 fn send_body(body: OutgoingBody, mut bytes: &[u8]) {
     if let Ok(stream) = body.write() {
         while !bytes.is_empty() {
@@ -102,7 +109,7 @@ fn send_body(body: OutgoingBody, mut bytes: &[u8]) {
     let _ = OutgoingBody::finish(body, None);
 }
 
-fn read(incoming: &IncomingResponse) -> Result<Answer, Breach> {
+fn read(incoming: &IncomingResponse) -> Result<Response, TransportError> {
     let headers = incoming.headers();
     let header = |name: &str| {
         headers
@@ -111,7 +118,7 @@ fn read(incoming: &IncomingResponse) -> Result<Answer, Breach> {
             .next()
             .map(|value| String::from_utf8_lossy(&value).into_owned())
     };
-    let mut answer = Answer {
+    let mut response = Response {
         status: incoming.status(),
         content_type: header("content-type"),
         content_encoding: header("content-encoding"),
@@ -120,67 +127,78 @@ fn read(incoming: &IncomingResponse) -> Result<Answer, Breach> {
             .is_some_and(|value| value.eq_ignore_ascii_case("true")),
         body: Vec::new(),
     };
-    let body = incoming
-        .consume()
-        .map_err(|()| breach(BreachKind::Other, "it hands out no body", true))?;
-    answer.body = read_body(&body)?;
-    Ok(answer)
+    let body = incoming.consume().map_err(|()| {
+        error(
+            TransportErrorKind::Other,
+            "it provides no response body",
+            true,
+        )
+    })?;
+    response.body = read_body(&body)?;
+    Ok(response)
 }
 
-fn read_body(body: &IncomingBody) -> Result<Vec<u8>, Breach> {
-    let stream = body
-        .stream()
-        .map_err(|()| breach(BreachKind::Other, "it hands out no body", true))?;
+fn read_body(body: &IncomingBody) -> Result<Vec<u8>, TransportError> {
+    let stream = body.stream().map_err(|()| {
+        error(
+            TransportErrorKind::Other,
+            "it provides no response body",
+            true,
+        )
+    })?;
     let mut bytes = Vec::new();
     loop {
-        // One more than allowed is asked for, to tell a full answer from one that is too long.
-        let room = MAX_ANSWER + 1 - bytes.len();
+        // One byte more than allowed, to notice an excess.
+        let room = MAX_RESPONSE + 1 - bytes.len();
         match stream.blocking_read(room.min(64 << 10) as u64) {
             Ok(chunk) => bytes.extend_from_slice(&chunk),
             Err(StreamError::Closed) => return Ok(bytes),
-            Err(StreamError::LastOperationFailed(error)) => {
-                return Err(match http_error_code(&error) {
+            Err(StreamError::LastOperationFailed(failure)) => {
+                return Err(match http_error_code(&failure) {
                     Some(code) => from_code(&code, true),
-                    None => from_text(&error.to_debug_string()),
+                    None => from_text(&failure.to_debug_string()),
                 });
             }
         }
-        if bytes.len() > MAX_ANSWER {
-            let text = format!("it is larger than {} MiB", MAX_ANSWER >> 20);
-            return Err(breach(BreachKind::NotHttp, &text, true));
+        if bytes.len() > MAX_RESPONSE {
+            let text = format!("it is larger than {} MiB", MAX_RESPONSE >> 20);
+            return Err(error(TransportErrorKind::NotHttp, &text, true));
         }
     }
 }
 
-fn breach(kind: BreachKind, text: &str, maybe_sent: bool) -> Breach {
-    Breach {
+fn error(kind: TransportErrorKind, text: &str, maybe_sent: bool) -> TransportError {
+    TransportError {
         kind,
         text: text.to_owned(),
         maybe_sent,
     }
 }
 
-/// A failure for which the host has no code, only words: wasmtime 48 has none for whatever goes wrong within a body.
-fn from_text(text: &str) -> Breach {
+/// A failure for which the host has only text: wasmtime 48 has no code for failures within a body.
+fn from_text(text: &str) -> TransportError {
     let says = |needle: &str| text.contains(needle);
     let (kind, text) = if says("imeout") || says("timed out") {
-        (BreachKind::Timeout, "the rest of the answer did not come")
+        (
+            TransportErrorKind::Timeout,
+            "the rest of the response did not arrive in time",
+        )
     } else if says("size exceeds") || says("BodySize") {
-        (BreachKind::NotHttp, "it is too large")
+        (TransportErrorKind::NotHttp, "it is too large")
     } else if says("protocol") {
-        (BreachKind::NotHttp, text)
+        (TransportErrorKind::NotHttp, text)
     } else {
-        (BreachKind::Broken, text)
+        (TransportErrorKind::Broken, text)
     };
-    breach(kind, text, true)
+    error(kind, text, true)
 }
 
-fn from_code(code: &ErrorCode, handled: bool) -> Breach {
-    use BreachKind::{Broken, Denied, NotHttp, Other, Timeout, Tls};
+fn from_code(code: &ErrorCode, handled: bool) -> TransportError {
+    use TransportErrorKind::{Broken, Denied, NotHttp, Other, Timeout, Tls};
     let (kind, sent) = match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => (Denied, false),
         ErrorCode::DnsTimeout => (Timeout, false),
-        // preview2-shim 0.26 says so of an answer that is late too: the request may have gone out.
+        // preview2-shim 0.26 also reports a late response this way, so the request may have been sent.
         ErrorCode::ConnectionTimeout
         | ErrorCode::ConnectionReadTimeout
         | ErrorCode::ConnectionWriteTimeout
@@ -195,7 +213,7 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
         | ErrorCode::ConnectionRefused
         | ErrorCode::ConnectionLimitReached => (Broken, false),
         ErrorCode::ConfigurationError => (Other, false),
-        // preview2-shim 0.26 has no other code for a failed handshake, only Node's words.
+        // preview2-shim 0.26 reports a failed handshake only as text from Node.
         ErrorCode::InternalError(Some(detail)) if is_about_tls(detail) => (Tls, false),
         ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => (Broken, true),
         ErrorCode::HttpResponseHeaderSectionSize(_)
@@ -209,52 +227,57 @@ fn from_code(code: &ErrorCode, handled: bool) -> Breach {
         | ErrorCode::HttpProtocolError => (NotHttp, true),
         _ => (Other, true),
     };
-    breach(kind, &words(code), sent && handled)
+    error(kind, &description(code), sent && handled)
 }
 
 fn is_about_tls(detail: &str) -> bool {
     detail.contains("certificate") || detail.contains("SSL") || detail.contains("TLS")
 }
 
-/// The code in words, with a detail where the host gave one. Not by `Debug`, which brings much code along.
-fn words(code: &ErrorCode) -> String {
-    let (words, detail) = match code {
-        ErrorCode::DnsTimeout => ("no connection in time", None),
-        ErrorCode::DnsError(detail) => ("the name cannot be resolved", detail.rcode.as_deref()),
+/// Describes a code, with the host's detail if there is one.
+fn description(code: &ErrorCode) -> String {
+    let (description, detail) = match code {
+        ErrorCode::DnsTimeout => ("could not connect in time", None),
+        ErrorCode::DnsError(detail) => ("cannot resolve the name", detail.rcode.as_deref()),
         ErrorCode::DestinationNotFound => ("destination not found", None),
         ErrorCode::DestinationUnavailable => ("destination unavailable", None),
-        ErrorCode::DestinationIpProhibited => ("destination address prohibited", None),
+        ErrorCode::DestinationIpProhibited => ("destination address not allowed", None),
         ErrorCode::DestinationIpUnroutable => ("destination address unroutable", None),
         ErrorCode::ConnectionRefused => ("connection refused", None),
         ErrorCode::ConnectionTerminated => ("connection closed by the server", None),
         ErrorCode::ConnectionTimeout => ("connecting or waiting took too long", None),
         ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-            ("the server took too long to answer", None)
+            ("the server took too long to respond", None)
         }
         ErrorCode::ConnectionWriteTimeout => ("the server took too long to read the request", None),
         ErrorCode::ConnectionLimitReached => ("too many connections", None),
         ErrorCode::TlsProtocolError => ("TLS handshake failed", None),
         ErrorCode::TlsCertificateError => ("the server's certificate is not trusted", None),
         ErrorCode::TlsAlertReceived(detail) => (
-            "the server broke off the TLS handshake",
+            "the server aborted the TLS handshake",
             detail.alert_message.as_deref(),
         ),
         ErrorCode::HttpRequestDenied => ("request denied", None),
-        ErrorCode::HttpResponseIncomplete => ("the answer ended too early", None),
+        ErrorCode::HttpResponseIncomplete => ("the response ended too early", None),
         ErrorCode::HttpResponseHeaderSectionSize(_) | ErrorCode::HttpResponseHeaderSize(_) => {
-            ("the answer's headers are too large", None)
+            ("the response's headers are too large", None)
         }
-        ErrorCode::HttpResponseBodySize(_) => ("the answer is too large", None),
-        ErrorCode::HttpResponseTransferCoding(_) => ("transfer coding not understood", None),
-        ErrorCode::HttpResponseContentCoding(_) => ("content coding not understood", None),
-        ErrorCode::HttpProtocolError => ("closed early, or not HTTP", None),
+        ErrorCode::HttpResponseBodySize(_) => ("the response is too large", None),
+        ErrorCode::HttpResponseTransferCoding(_) => ("unsupported transfer coding", None),
+        ErrorCode::HttpResponseContentCoding(_) => ("unsupported content coding", None),
+        ErrorCode::HttpProtocolError => (
+            "the server closed the connection early or does not speak HTTP",
+            None,
+        ),
         ErrorCode::ConfigurationError => ("the host is misconfigured", None),
-        ErrorCode::InternalError(detail) => ("an error inside the host", detail.as_deref()),
-        _ => ("the request cannot be sent as it is", None),
+        ErrorCode::InternalError(detail) => ("internal error of the host", detail.as_deref()),
+        _ => ("the host cannot send this request", None),
     };
     match detail {
-        // Of several lines the first says it.
-        Some(detail) => format!("{words}: {}", detail.lines().next().unwrap_or_default()),
-        None => words.to_owned(),
+        Some(detail) => format!(
+            "{description}: {}",
+            detail.lines().next().unwrap_or_default()
+        ),
+        None => description.to_owned(),
     }
 }

@@ -1,49 +1,42 @@
 //! The component of `consul-session`: session operations of HashiCorp Consul over `wasi:http`.
 //!
-//! A call flows top to bottom:
+//! A call flows from top to bottom:
 //!
 //! | file | what happens there |
 //! |---|---|
 //! | `component` | the exports of the component (WebAssembly only) |
 //! | `command` | the component as a command, `wasi:cli/run` (WebAssembly only) |
-//! | [`words`] | the words of a command line and of standard input |
-//! | [`action`] | the action door: the words of the automation module, JSON in and out |
-//! | [`parameters`], [`values`] | its parameters, read and coerced |
-//! | [`connection`] | where Consul is: `url`, `host`, `port`, `scheme`, `CONSUL_*` |
-//! | [`by_name`] | idempotent operations: look up by name, create, give way in a race |
-//! | [`difference`] | in what a session differs from what is asked for |
-//! | [`consul`] | the API's operations, one request each |
+//! | [`action`] | the parameters of one action, parsed and checked |
+//! | [`perform`] | carries out an action and builds its result |
+//! | [`ensure`] | idempotent operations by name, and convergence of racing callers |
+//! | [`difference`] | how a stored session differs from the requested attributes |
+//! | [`consul`] | the operations of the session API, one request each |
 //! | [`request`] | **a parameter becomes a request** |
-//! | [`transport`] | what that needs of HTTP |
-//! | `http` | the one file that touches `wasi:http` (WebAssembly only) |
-//! | [`answer`] | an answer becomes a value or an error |
-//! | [`session`], [`duration`] | Consul's JSON of a session, and its lengths of time |
-//! | [`error`] | how an operation fails |
+//! | [`transport`] | what the operations need from HTTP |
+//! | `http` | HTTP over `wasi:http` (WebAssembly only) |
+//! | [`response`] | **a response becomes a value or an error** |
+//! | [`session`] | Consul's JSON of a session |
 //!
-//! Everything but `command`, `component` and `http` is pure and tested natively. The types are those that `wit/` defines.
+//! Everything except `command`, `component` and `http` is pure and tested natively. The types are those of `wit/`;
+//! addresses, durations, parameters and errors come from `consul-session-core`, which the host shares.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod action;
-pub mod answer;
 mod bindings;
-pub mod by_name;
 #[cfg(all(target_arch = "wasm32", feature = "command"))]
 mod command;
 #[cfg(target_arch = "wasm32")]
 mod component;
-pub mod connection;
 pub mod consul;
 pub mod difference;
-pub mod duration;
-pub mod error;
+pub mod ensure;
 #[cfg(target_arch = "wasm32")]
 mod http;
-pub mod parameters;
+pub mod perform;
 pub mod request;
+pub mod response;
 pub mod session;
 pub mod transport;
-pub mod values;
-pub mod words;
 
 pub use bindings::{sessions, types};

@@ -1,26 +1,31 @@
-//! Where a parameter becomes a request: the method, path, query and body of every operation. Nothing is pasted into a
-//! path: an id must be a UUID, a node's name is percent-encoded, and either is checked first.
+//! Where a parameter becomes a request: the method, path, query and body of every operation.
+//!
+//! Nothing reaches a path unchecked: an id must be a UUID, and a node's name is percent-encoded.
 
-use crate::duration::{MILLISECOND, SECOND};
-use crate::error::{Fault, invalid, shown};
-use crate::session::body;
+use crate::session::create_body;
 use crate::types::{Agent, NewSession};
+use consul_session_core::duration::{MILLISECOND, SECOND};
+use consul_session_core::error::shown;
+use consul_session_core::{Error, Result, session_id};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Everything but the characters that RFC 3986 never needs encoded.
+/// Everything except the unreserved characters of RFC 3986.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// What Consul accepts as a TTL, if not configured otherwise (`session_ttl_min`).
+/// The TTLs that Consul accepts unless configured otherwise (`session_ttl_min`), in nanoseconds.
 const TTL: std::ops::RangeInclusive<u64> = 10 * SECOND..=86_400 * SECOND;
 
-/// Consul takes more; this is what a component of bounded memory can be sure to handle.
+/// Maximum length of a name in bytes. Consul accepts more, but a component of bounded memory might not.
 const MAX_NAME: usize = 4 << 20;
 
-/// Consul acts on at most this much lock delay, whatever it stores.
+/// Maximum length of a node's name in bytes. A DNS name has 253.
+const MAX_NODE: usize = 4 << 10;
+
+/// The longest lock delay that Consul applies, whatever it stores, in nanoseconds.
 const MAX_LOCK_DELAY: u64 = 60 * SECOND;
 
 /// The method of a request.
@@ -33,7 +38,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The method as it stands in a request.
+    /// The method as written in a request.
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -49,9 +54,9 @@ pub struct Request {
     pub method: Method,
     /// The path with its query.
     pub path: String,
-    /// The body; a PUT without one is sent with `Content-Length: 0`.
+    /// The body. A PUT without one is sent with `Content-Length: 0`.
     pub body: Vec<u8>,
-    /// What it is for, to follow "cannot".
+    /// What the request is for, as a phrase that follows "cannot" in errors.
     pub purpose: String,
 }
 
@@ -60,12 +65,12 @@ pub struct Request {
 pub enum Consistency {
     /// Consul's default: the leader answers from memory.
     Default,
-    /// The leader makes sure first that it still is; for reads that a write depends on.
+    /// The leader first confirms its leadership. For reads that a write depends on.
     Consistent,
 }
 
 /// Creates a session.
-pub fn create(agent: &Agent, new: &NewSession) -> Result<Request, Fault> {
+pub fn create(agent: &Agent, new: &NewSession) -> Result<Request> {
     check(new)?;
     let purpose = match &new.name {
         Some(name) => format!("create the session `{}`", shown(name)),
@@ -74,13 +79,13 @@ pub fn create(agent: &Agent, new: &NewSession) -> Result<Request, Fault> {
     Ok(Request {
         method: Method::Put,
         path: path(agent, "/v1/session/create", Consistency::Default),
-        body: body(new).to_string().into_bytes(),
+        body: create_body(new).to_string().into_bytes(),
         purpose,
     })
 }
 
 /// Destroys a session.
-pub fn destroy(agent: &Agent, id: &str) -> Result<Request, Fault> {
+pub fn destroy(agent: &Agent, id: &str) -> Result<Request> {
     by_id(
         agent,
         Method::Put,
@@ -92,7 +97,7 @@ pub fn destroy(agent: &Agent, id: &str) -> Result<Request, Fault> {
 }
 
 /// Reads a session.
-pub fn info(agent: &Agent, id: &str, consistency: Consistency) -> Result<Request, Fault> {
+pub fn info(agent: &Agent, id: &str, consistency: Consistency) -> Result<Request> {
     by_id(
         agent,
         Method::Get,
@@ -104,7 +109,7 @@ pub fn info(agent: &Agent, id: &str, consistency: Consistency) -> Result<Request
 }
 
 /// Renews a session.
-pub fn renew(agent: &Agent, id: &str) -> Result<Request, Fault> {
+pub fn renew(agent: &Agent, id: &str) -> Result<Request> {
     by_id(
         agent,
         Method::Put,
@@ -116,7 +121,7 @@ pub fn renew(agent: &Agent, id: &str) -> Result<Request, Fault> {
 }
 
 /// Lists the sessions of a node.
-pub fn node(agent: &Agent, name: &str, consistency: Consistency) -> Result<Request, Fault> {
+pub fn node(agent: &Agent, name: &str, consistency: Consistency) -> Result<Request> {
     check_node("node", name)?;
     let encoded = utf8_percent_encode(name, &ENCODED);
     Ok(Request {
@@ -144,8 +149,8 @@ fn by_id(
     id: &str,
     consistency: Consistency,
     purpose: &str,
-) -> Result<Request, Fault> {
-    let id = session_id(id)?;
+) -> Result<Request> {
+    let id = session_id::parse(id)?;
     Ok(Request {
         method,
         path: path(agent, &format!("/v1/session/{operation}/{id}"), consistency),
@@ -164,7 +169,7 @@ fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
     .filter_map(|(key, value)| Some((key, value.as_deref().filter(|value| !value.is_empty())?)))
     .map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, &ENCODED)))
     .collect();
-    // Consul looks at the key alone: `consistent=false` would be consistent too.
+    // Consul looks only at the key: `consistent=false` would be consistent, too.
     if consistency == Consistency::Consistent {
         query.push("consistent".to_owned());
     }
@@ -175,66 +180,46 @@ fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
     }
 }
 
-/// A session id, in lower case: Consul finds a session by either, but compares lock holders as typed.
-pub fn session_id(id: &str) -> Result<String, Fault> {
-    let well_formed = id.len() == 36
-        && id.bytes().enumerate().all(|(place, byte)| match place {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if !well_formed {
-        let shown: String = id
-            .chars()
-            .take(64)
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
-        return Err(invalid(
-            "id",
-            format!(
-                "`id` must be the UUID of a session, like 2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11, not `{shown}`"
-            ),
-        ));
-    }
-    Ok(id.to_ascii_lowercase())
-}
-
-/// A node's name as it may stand in a path: Consul's router would clean `..` and `//` away by a redirect.
-fn check_node(parameter: &str, name: &str) -> Result<(), Fault> {
-    let refuse = |why: &str| Err(invalid(parameter, format!("`{parameter}` {why}")));
+/// Checks a node's name before it becomes part of a path. Consul's router would rewrite `..` and `//` by a redirect.
+fn check_node(parameter: &str, name: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(parameter, format!("`{parameter}` {why}")));
     if name.is_empty() {
-        return refuse("is empty; give the name of a node");
+        return refuse("is empty; it must be the name of a node");
+    }
+    if name.len() > MAX_NODE {
+        return refuse("is longer than 4 KiB");
     }
     if name.chars().any(char::is_control) {
-        return refuse("holds a control character");
+        return refuse("contains a control character");
     }
     if name
         .split('/')
         .any(|segment| matches!(segment, "" | "." | ".."))
     {
         return refuse(
-            "cannot be the name of a node: a part between slashes is empty, `.` or `..`",
+            "cannot be the name of a node: a segment between slashes is empty, `.` or `..`",
         );
     }
     Ok(())
 }
 
-/// The rules for a new session that Consul would break silently or answer with a puzzle.
-pub fn check(new: &NewSession) -> Result<(), Fault> {
+/// Checks the attributes that Consul would silently change, or refuse with a puzzling message.
+pub fn check(new: &NewSession) -> Result<()> {
     if new.name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
-        return Err(invalid("name", "`name` is longer than 4 MiB"));
+        return Err(Error::invalid("name", "`name` is longer than 4 MiB"));
     }
     if let Some(delay) = new.lock_delay {
         if delay > MAX_LOCK_DELAY {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "delay",
-                "`delay` must be 0 to 60 seconds; Consul would store more and act on 60",
+                "`delay` must be 0 to 60 seconds; Consul would store more but apply 60",
             ));
         }
         whole_milliseconds("delay", delay)?;
     }
     if let Some(ttl) = new.ttl.filter(|ttl| *ttl > 0) {
         if !TTL.contains(&ttl) {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "ttl",
                 "`ttl` must be 10 seconds to 24 hours (10 to 86400), or 0 for none",
             ));
@@ -247,19 +232,19 @@ pub fn check(new: &NewSession) -> Result<(), Fault> {
     if let (Some(node_checks), Some(checks)) = (&new.node_checks, &new.checks)
         && node_checks.is_empty() != checks.is_empty()
     {
-        return Err(invalid(
+        return Err(Error::invalid(
             "checks",
-            "`checks` and `node_checks` contradict each other: one names checks, the other is empty, which turns all checks off",
+            "`checks` and `node_checks` contradict each other: one names checks, and the other is empty, which turns all checks off",
         ));
     }
     Ok(())
 }
 
-fn whole_milliseconds(parameter: &str, duration: u64) -> Result<(), Fault> {
+fn whole_milliseconds(parameter: &str, duration: u64) -> Result<()> {
     if duration.is_multiple_of(MILLISECOND) {
         return Ok(());
     }
-    Err(invalid(
+    Err(Error::invalid(
         parameter,
         format!("`{parameter}` must be a whole number of milliseconds"),
     ))
@@ -328,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_none_never_reach_a_path() {
+    fn malformed_ids_never_reach_a_path() {
         for id in [
             "",
             "x",
@@ -341,18 +326,18 @@ mod tests {
             assert_eq!(
                 info(&agent(), id, Consistency::Default)
                     .unwrap_err()
-                    .kind
+                    .kind()
                     .as_str(),
                 "invalid",
                 "{id}"
             );
             assert_eq!(
-                destroy(&agent(), id).unwrap_err().kind.as_str(),
+                destroy(&agent(), id).unwrap_err().kind().as_str(),
                 "invalid",
                 "{id}"
             );
             assert_eq!(
-                renew(&agent(), id).unwrap_err().kind.as_str(),
+                renew(&agent(), id).unwrap_err().kind().as_str(),
                 "invalid",
                 "{id}"
             );
@@ -361,7 +346,7 @@ mod tests {
             assert_eq!(
                 node(&agent(), name, Consistency::Default)
                     .unwrap_err()
-                    .kind
+                    .kind()
                     .as_str(),
                 "invalid",
                 "{name:?}"
@@ -393,8 +378,8 @@ mod tests {
         ] {
             match with(delay, ttl) {
                 Err(error) => assert_eq!(
-                    error.kind,
-                    crate::types::ErrorKind::Invalid(parameter.into())
+                    *error.kind(),
+                    consul_session_core::ErrorKind::Invalid(parameter.into())
                 ),
                 other => panic!("{delay:?} {ttl:?}: {other:?}"),
             }

@@ -1,40 +1,42 @@
-//! Consul's JSON of a session, read and written.
+//! Consul's JSON of a session, decoded and encoded.
 
-use crate::duration::{parse_go, to_consul};
 use crate::types::{Behavior, NewSession, ServiceCheck, Session};
-use serde_json::{Map, Value};
+use consul_session_core::duration::{parse_go, to_consul};
+use serde_json::{Map, Value, json};
 
-/// A session as Consul sent it: read for the typed interface, and untouched for the action door, so that no field gets
-/// lost that this version does not know.
+/// A session as Consul sent it: decoded for the typed interface, and untouched for the action interface, so that fields
+/// this version does not know are not lost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// What was read.
+pub struct StoredSession {
+    /// The decoded session.
     pub session: Session,
-    /// What came.
+    /// The JSON as received.
     pub json: Value,
 }
 
-impl Stored {
-    /// Reads one session; the error is for people. By hand: with derived code for these few fields serde's
-    /// part of the component was 32 KB instead of 19.
-    pub fn read(json: Value) -> Result<Stored, String> {
+impl StoredSession {
+    /// Decodes one session. The error is a phrase for people.
+    pub fn from_json(json: Value) -> Result<StoredSession, String> {
         let fields = Fields(&json);
-        let ttl = match fields.text("TTL")? {
+        let ttl = match fields.string("TTL")? {
             "" => 0,
             text => parse_go(text)
                 .and_then(|ttl| u64::try_from(ttl).ok())
                 .ok_or_else(|| format!("TTL `{text}` is not a duration"))?,
         };
-        let id = fields.text("ID")?;
+        let id = fields.string("ID")?;
         if id.is_empty() {
             return Err("a session has no ID".to_owned());
         }
+        let create_index = fields
+            .number("CreateIndex", Value::as_u64)?
+            .ok_or("CreateIndex is missing")?;
         let session = Session {
             id: id.to_owned(),
-            name: fields.text("Name")?.to_owned(),
-            node: fields.text("Node")?.to_owned(),
+            name: fields.string("Name")?.to_owned(),
+            node: fields.string("Node")?.to_owned(),
             lock_delay: fields.number("LockDelay", Value::as_i64)?.unwrap_or(0),
-            behavior: match fields.text("Behavior")? {
+            behavior: match fields.string("Behavior")? {
                 "" | "release" => Behavior::Release,
                 "delete" => Behavior::Delete,
                 other => return Err(format!("unknown Behavior `{other}`")),
@@ -43,12 +45,15 @@ impl Stored {
             node_checks: fields.list("NodeChecks", |value| value.as_str().map(str::to_owned))?,
             service_checks: fields.list("ServiceChecks", service_check)?,
             checks: fields.list("Checks", |value| value.as_str().map(str::to_owned))?,
-            namespace: fields.filled_text("Namespace")?,
-            partition: fields.filled_text("Partition")?,
-            create_index: fields.index("CreateIndex")?,
-            modify_index: fields.index("ModifyIndex")?,
+            namespace: fields.non_empty_string("Namespace")?,
+            partition: fields.non_empty_string("Partition")?,
+            create_index,
+            // Old versions of Consul did not send it.
+            modify_index: fields
+                .number("ModifyIndex", Value::as_u64)?
+                .unwrap_or(create_index),
         };
-        Ok(Stored { session, json })
+        Ok(StoredSession { session, json })
     }
 }
 
@@ -56,11 +61,11 @@ fn service_check(value: &Value) -> Option<ServiceCheck> {
     let fields = Fields(value);
     Some(ServiceCheck {
         id: value.get("ID")?.as_str()?.to_owned(),
-        namespace: fields.filled_text("Namespace").ok()?,
+        namespace: fields.non_empty_string("Namespace").ok()?,
     })
 }
 
-/// The fields of an object of Consul's. What is missing or null is empty.
+/// The fields of one of Consul's objects. A missing field and `null` are the same.
 struct Fields<'a>(&'a Value);
 
 impl<'a> Fields<'a> {
@@ -68,17 +73,17 @@ impl<'a> Fields<'a> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn text(&self, name: &str) -> Result<&'a str, String> {
+    fn string(&self, name: &str) -> Result<&'a str, String> {
         match self.get(name) {
             None => Ok(""),
             Some(value) => value
                 .as_str()
-                .ok_or_else(|| format!("{name} is not a text")),
+                .ok_or_else(|| format!("{name} is not a string")),
         }
     }
 
-    fn filled_text(&self, name: &str) -> Result<Option<String>, String> {
-        let text = self.text(name)?;
+    fn non_empty_string(&self, name: &str) -> Result<Option<String>, String> {
+        let text = self.string(name)?;
         Ok((!text.is_empty()).then(|| text.to_owned()))
     }
 
@@ -92,25 +97,22 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn index(&self, name: &str) -> Result<u64, String> {
-        self.number(name, Value::as_u64)?
-            .ok_or_else(|| format!("{name} is missing"))
-    }
-
     fn list<V>(&self, name: &str, read: fn(&Value) -> Option<V>) -> Result<Vec<V>, String> {
-        let mut list = Vec::new();
-        if let Some(value) = self.get(name) {
-            let wrong = || format!("{name} is not a list as Consul makes it");
-            for value in value.as_array().ok_or_else(wrong)? {
-                list.push(read(value).ok_or_else(wrong)?);
-            }
+        let malformed = || format!("{name} is malformed");
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(value) => value
+                .as_array()
+                .ok_or_else(malformed)?
+                .iter()
+                .map(|value| read(value).ok_or_else(malformed))
+                .collect(),
         }
-        Ok(list)
     }
 }
 
 impl Behavior {
-    /// The word for it in Consul and in the documentation.
+    /// The behavior's name in Consul and in the documentation.
     pub fn as_str(self) -> &'static str {
         match self {
             Behavior::Release => "release",
@@ -119,8 +121,8 @@ impl Behavior {
     }
 }
 
-/// The body of a create. What is not set is left out: a key with null would switch the node's health check off.
-pub fn body(new: &NewSession) -> Value {
+/// The body of a create. Unset fields are omitted: `null` would switch the node's health check off.
+pub fn create_body(new: &NewSession) -> Value {
     let mut body = Map::new();
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -143,7 +145,7 @@ pub fn body(new: &NewSession) -> Value {
             .filter(|ttl| *ttl > 0)
             .map(|ttl| to_consul(ttl).into()),
     );
-    let (node_checks, checks) = checks(new);
+    let (node_checks, checks) = node_checks_and_checks(new);
     set("NodeChecks", node_checks.map(Value::from));
     set(
         "ServiceChecks",
@@ -151,11 +153,8 @@ pub fn body(new: &NewSession) -> Value {
             checks
                 .iter()
                 .map(|check| match &check.namespace {
-                    Some(namespace) => object([
-                        ("ID", check.id.as_str().into()),
-                        ("Namespace", namespace.as_str().into()),
-                    ]),
-                    None => object([("ID", check.id.as_str().into())]),
+                    Some(namespace) => json!({"ID": check.id, "Namespace": namespace}),
+                    None => json!({"ID": check.id}),
                 })
                 .collect()
         }),
@@ -164,9 +163,9 @@ pub fn body(new: &NewSession) -> Value {
     Value::Object(body)
 }
 
-/// `NodeChecks` and `Checks` as they are sent. Where both are asked for they go as one list: of two lists Consul drops
-/// the legacy one if it is `["serfHealth"]`, and both if either is empty (1.8.7).
-fn checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
+/// `NodeChecks` and `Checks` as they are sent. If both are given, they are sent as one list: Consul 1.8.7 drops
+/// `Checks` if it is `["serfHealth"]`, and drops both lists if either is empty.
+fn node_checks_and_checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
     match (&new.node_checks, &new.checks) {
         (Some(node_checks), Some(checks)) => {
             let mut all = node_checks.clone();
@@ -179,15 +178,6 @@ fn checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
         }
         (node_checks, checks) => (node_checks.clone(), checks.clone()),
     }
-}
-
-/// A JSON object. The macro `json!` would bring a serializer into values along.
-pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    let mut object = Map::new();
-    for (name, value) in fields {
-        object.insert(name.to_owned(), value);
-    }
-    Value::Object(object)
 }
 
 #[cfg(test)]
@@ -210,7 +200,7 @@ impl Default for NewSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duration::{MILLISECOND, SECOND};
+    use consul_session_core::duration::{MILLISECOND, SECOND};
     use serde_json::json;
 
     /// Recorded from Consul 1.8.7; the indexes and flags made too large for a float.
@@ -220,7 +210,7 @@ mod tests {
 
     #[test]
     fn reads_every_field_exactly() {
-        let stored = Stored::read(serde_json::from_str(RECORDED).unwrap()).unwrap();
+        let stored = StoredSession::from_json(serde_json::from_str(RECORDED).unwrap()).unwrap();
         assert_eq!(
             stored.session,
             Session {
@@ -247,7 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_session() {
+    fn old_versions_send_no_modify_index() {
+        let json = json!({"ID": "a", "CreateIndex": 7});
+        assert_eq!(
+            StoredSession::from_json(json).unwrap().session.modify_index,
+            7
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_session() {
         for text in [
             "{}",
             "[]",
@@ -256,7 +255,7 @@ mod tests {
             r#"{"ID":"a","CreateIndex":1.5,"ModifyIndex":1}"#,
         ] {
             assert!(
-                Stored::read(serde_json::from_str(text).unwrap()).is_err(),
+                StoredSession::from_json(serde_json::from_str(text).unwrap()).is_err(),
                 "{text}"
             );
         }
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn leaves_out_what_is_not_set() {
         let new = NewSession::default();
-        assert_eq!(body(&new).to_string(), "{}");
+        assert_eq!(create_body(&new).to_string(), "{}");
         let new = NewSession {
             name: Some("ü\"\n".into()),
             lock_delay: Some(500 * MILLISECOND),
@@ -279,7 +278,7 @@ mod tests {
             ..new
         };
         assert_eq!(
-            body(&new),
+            create_body(&new),
             json!({"Name": "ü\"\n", "LockDelay": "500ms", "Behavior": "release", "TTL": "30s", "ServiceChecks": [{"ID": "a"}], "Checks": []})
         );
         let new = NewSession {
@@ -287,14 +286,14 @@ mod tests {
             checks: Some(vec!["serfHealth".into(), "a".into()]),
             ..new
         };
-        assert_eq!(body(&new)["NodeChecks"], json!(["a", "serfHealth"]));
-        assert_eq!(body(&new).get("Checks"), None);
+        assert_eq!(create_body(&new)["NodeChecks"], json!(["a", "serfHealth"]));
+        assert_eq!(create_body(&new).get("Checks"), None);
         let new = NewSession {
             ttl: Some(0),
             lock_delay: Some(0),
             ..new
         };
-        assert_eq!(body(&new)["LockDelay"], "0s");
-        assert_eq!(body(&new).get("TTL"), None);
+        assert_eq!(create_body(&new)["LockDelay"], "0s");
+        assert_eq!(create_body(&new).get("TTL"), None);
     }
 }

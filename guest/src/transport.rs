@@ -1,30 +1,30 @@
-//! What the operations need from HTTP. `http.rs` is the one implementation over `wasi:http`; tests bring their own.
+//! What the operations need from HTTP. `http.rs` implements it over `wasi:http`; tests bring their own.
 
-use crate::connection::Address;
 use crate::request::Request;
+use consul_session_core::Address;
 
-/// How much of an answer is read: 10,000 sessions take 2.2 MiB, 3.5 if the agent prints them for people.
-pub const MAX_ANSWER: usize = 8 << 20;
+/// Maximum size of a response body: 10,000 sessions take 2.2 MiB, or 3.5 MiB if the agent pretty-prints.
+pub const MAX_RESPONSE: usize = 8 << 20;
 
 /// Sends requests.
 pub trait Transport {
-    /// Sends one request and reads the whole answer, up to [`MAX_ANSWER`].
-    fn send(&self, call: &Call<'_>, request: &Request) -> Result<Answer, Breach>;
+    /// Sends one request and reads the whole response, up to [`MAX_RESPONSE`].
+    fn send(&self, call: &Call<'_>, request: &Request) -> Result<Response, TransportError>;
 }
 
 /// What the requests of one call have in common.
 pub struct Call<'a> {
-    /// Where to.
+    /// Where to send them.
     pub address: &'a Address,
-    /// In whose name; none where the host injects the token.
+    /// The token to send, or none if the host injects one.
     pub token: Option<&'a str>,
-    /// How long to wait for a connection and for each part of the answer, in nanoseconds.
+    /// The timeout for connecting and for each part of the response, in nanoseconds.
     pub timeout: u64,
 }
 
-/// An answer, whatever its status.
+/// A response, whatever its status.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The header `Content-Type`.
@@ -33,35 +33,35 @@ pub struct Answer {
     pub content_encoding: Option<String>,
     /// The header `Location`.
     pub location: Option<String>,
-    /// The header `X-Consul-Results-Filtered-By-ACLs` says true.
+    /// Whether the header `X-Consul-Results-Filtered-By-ACLs` is `true`.
     pub filtered: bool,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Breach {
+pub struct TransportError {
     /// The kind of failure.
-    pub kind: BreachKind,
-    /// The host's words for it.
+    pub kind: TransportErrorKind,
+    /// The host's description.
     pub text: String,
     /// Whether the request may have reached the server.
     pub maybe_sent: bool,
 }
 
-/// The kinds of failure to get an answer.
+/// The kinds of failure to get a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreachKind {
+pub enum TransportErrorKind {
     /// The host's policy forbids the request.
     Denied,
     /// Time ran out.
     Timeout,
-    /// No trust.
+    /// The TLS handshake failed or the certificate is not trusted.
     Tls,
-    /// No connection, or it broke.
+    /// No connection could be made, or it broke.
     Broken,
-    /// What came back is not HTTP as Consul speaks it.
+    /// The response is not HTTP as Consul speaks it.
     NotHttp,
     /// The host failed in another way.
     Other,

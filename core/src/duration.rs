@@ -1,12 +1,12 @@
-//! Lengths of time in the three spellings that meet here: nanoseconds (the contract), Go's text (Consul), and seconds
-//! (the documentation).
+//! Durations in the three forms that meet here: nanoseconds (the WIT package), Go's text (Consul), and seconds (the
+//! documentation of the automation module).
 
 /// A second in nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;
 /// A millisecond in nanoseconds.
 pub const MILLISECOND: u64 = 1_000_000;
 
-/// Reads a duration as Go does (`1m30s`, `500ms`, `-1.5h`, `0`), in nanoseconds.
+/// Parses a duration as Go does (`1m30s`, `500ms`, `-1.5h`, `0`) and returns nanoseconds.
 pub fn parse_go(text: &str) -> Option<i64> {
     let (negative, mut rest) = match (text.strip_prefix('-'), text.strip_prefix('+')) {
         (Some(rest), _) => (true, rest),
@@ -49,7 +49,7 @@ pub fn parse_go(text: &str) -> Option<i64> {
         }
         let mut place = unit;
         for digit in fraction.bytes() {
-            // Every unit is a whole number of tenths down to the nanosecond; what is finer does not count.
+            // Integer division drops whatever is finer than a nanosecond.
             place /= 10;
             total = total.checked_add(i64::from(digit - b'0') * place)?;
         }
@@ -58,8 +58,10 @@ pub fn parse_go(text: &str) -> Option<i64> {
     Some(if negative { -total } else { total })
 }
 
-/// Writes a duration so that every Consul reads it as meant: always with a unit, in seconds where they are whole. A bare
-/// number below 1000 would be taken as seconds and one above as nanoseconds, and so would a text below 1 µs.
+/// Writes nanoseconds the way every Consul reads them correctly: with a unit, in whole seconds where possible.
+///
+/// Consul takes a bare number below 1000 as seconds and a larger one as nanoseconds, and treats text below 1 µs the
+/// same way.
 pub fn to_consul(duration: u64) -> String {
     if duration.is_multiple_of(SECOND) {
         format!("{}s", duration / SECOND)
@@ -70,7 +72,7 @@ pub fn to_consul(duration: u64) -> String {
     }
 }
 
-/// The JSON form of results: whole seconds as a number, as the documentation has them, anything finer as text.
+/// The form of nanoseconds in results: a number if they are whole seconds, as documented, and text otherwise.
 pub fn to_json(duration: u64) -> serde_json::Value {
     if duration.is_multiple_of(SECOND) {
         (duration / SECOND).into()

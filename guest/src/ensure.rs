@@ -1,32 +1,34 @@
-//! Operations by name. Consul knows sessions by id only and lets names repeat, so a name is looked up in the list, and
-//! callers that create at the same time are brought together afterwards: of all sessions of the name the oldest stays.
+//! Idempotent operations by name.
+//!
+//! Consul identifies sessions by id only, and names may repeat. A name is therefore looked up in the list, and callers that
+//! create sessions at the same time converge afterwards: the oldest session of the name stays.
 
-use crate::consul::{Consul, Listed};
+use crate::consul::{Consul, StoredSessions};
 use crate::difference::differences;
-use crate::error::{Fault, failure, shown};
 use crate::request::{self, Consistency};
-use crate::session::Stored;
+use crate::session::StoredSession;
 use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::{ErrorKind, NewSession};
-use std::collections::BinaryHeap;
+use crate::types::NewSession;
+use consul_session_core::error::shown;
+use consul_session_core::{Error, ErrorKind, Result};
 
 /// What [`ensure`] is about to do.
 #[derive(Debug, PartialEq)]
 pub enum Plan {
-    /// A session as asked for is there.
+    /// Keep an existing session, which has the requested attributes.
     Keep {
-        /// It.
-        session: Box<Stored>,
-        /// Others of its name that have to go, as one was asked for.
-        surplus: Vec<Stored>,
-        /// What a person should know.
+        /// The session.
+        session: Box<StoredSession>,
+        /// Other sessions of its name to destroy.
+        surplus: Vec<StoredSession>,
+        /// Warnings for people.
         warnings: Vec<String>,
     },
-    /// None is there.
+    /// Create a session.
     Create {
-        /// Others of its name that have to go, as they differ.
-        replacing: Vec<Stored>,
+        /// Sessions of its name to destroy afterwards, because their attributes differ.
+        replacing: Vec<StoredSession>,
     },
 }
 
@@ -34,67 +36,49 @@ pub enum Plan {
 #[derive(Debug, PartialEq)]
 pub struct Ensured {
     /// The session.
-    pub session: Stored,
-    /// Whether this call made it.
+    pub session: StoredSession,
+    /// Whether this call created it.
     pub created: bool,
-    /// The ids of those it replaced.
+    /// The ids of the sessions that this call destroyed in favor of it.
     pub replaced: Vec<String>,
-    /// What a person should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
-/// The sessions of a name, oldest first; of a node, if one is given. Which names mean the same node (Consul finds one in
-/// any case) is left to Consul.
+/// Returns the sessions of a name, oldest first; if a node is given, only those on it. Consul itself matches the node's
+/// name, because it ignores case.
 pub fn find<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     node: Option<&str>,
-) -> Result<Listed, Fault> {
+) -> Result<StoredSessions> {
     let listed = match node {
         Some(node) => consul.node(node, Consistency::Consistent)?,
         None => consul.list(Consistency::Consistent)?,
     };
-    let mut named: Vec<Option<Stored>> = listed
+    let mut found = listed;
+    found.sessions.retain(|stored| stored.session.name == name);
+    found
         .sessions
-        .into_iter()
-        .filter(|stored| stored.session.name == name)
-        .map(Some)
-        .collect();
-    // A heap of ages: the general sorts were 14 KB of the component, and insertion took seconds for 20,000 of a name.
-    let ages: BinaryHeap<(u64, usize)> = named
-        .iter()
-        .flatten()
-        .enumerate()
-        .map(|(place, stored)| (stored.session.create_index, place))
-        .collect();
-    let sessions = ages
-        .into_sorted_vec()
-        .into_iter()
-        .filter_map(|(_, place)| named.get_mut(place)?.take())
-        .collect();
-    Ok(Listed {
-        sessions,
-        filtered: listed.filtered,
-    })
+        .sort_by_key(|stored| stored.session.create_index);
+    Ok(found)
 }
 
-/// The error for a decision that would rest on a list which Consul says is not whole.
-pub fn filtered(doing: &str) -> Fault {
-    failure(
-        ErrorKind::Denied,
-        format!(
-            "cannot {doing}: Consul left out sessions that the token may not read, so what there is cannot be told. The token needs session:read on all nodes."
-        ),
-    )
+/// The error for a decision that would rest on a list which Consul says is incomplete.
+pub fn filtered(doing: &str) -> Error {
+    let message = format!(
+        "cannot {doing}: Consul omitted sessions that the token may not read, so the list is incomplete; the token needs session:read on all nodes"
+    );
+    Error::new(ErrorKind::Denied, message)
 }
 
-/// Decides what it takes to have one session of the name.
+/// Decides what to do so that one session of the name exists.
 pub fn plan<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
     on_difference: OnDifference,
-) -> Result<Plan, Fault> {
+) -> Result<Plan> {
     request::check(wanted)?;
     let found = find(consul, name, wanted.node.as_deref())?;
     let matching = found
@@ -114,11 +98,11 @@ pub fn plan<T: Transport>(
                 Vec::new()
             } else {
                 vec![format!(
-                    "{} sessions are named `{}`; the oldest that is as asked for is {}. The others: {}",
+                    "{} sessions are named `{}`; the oldest with the requested attributes is {}, the others are {}",
                     others.len() + 1,
                     shown(name),
                     session.session.id,
-                    listed(&others),
+                    id_list(&others),
                 )]
             };
             Ok(Plan::Keep {
@@ -135,7 +119,7 @@ pub fn plan<T: Transport>(
     }
 }
 
-fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
+fn conflict(name: &str, wanted: &NewSession, others: &[StoredSession]) -> Error {
     let list: Vec<String> = others
         .iter()
         .take(MAX_SHOWN)
@@ -148,17 +132,17 @@ fn conflict(name: &str, wanted: &NewSession, others: &[Stored]) -> Fault {
         })
         .chain(more(others.len()))
         .collect();
-    failure(
+    Error::new(
         ErrorKind::Conflict,
         format!(
-            "a session named `{}` exists and differs from what is asked for: {}. Sessions cannot be changed: `recreate` it (its locks are released), create one more of the name (`unique: false`), or take another name.",
+            "a session named `{}` exists with other attributes: {}; sessions cannot be changed, so replace it (`recreate: true`, which releases its locks), create another one of this name (`unique: false`), or choose another name",
             shown(name),
             list.join("; ")
         ),
     )
 }
 
-/// How often a caller that is to leave one session looks whether it is there. The time it has ends it earlier, as a rule.
+/// Maximum number of convergence rounds. The deadline usually expires first.
 const MAX_ROUNDS: usize = 20;
 
 /// Makes sure that one session of the name exists.
@@ -168,7 +152,7 @@ pub fn ensure<T: Transport>(
     wanted: &NewSession,
     on_difference: OnDifference,
     mut planned: Plan,
-) -> Result<Ensured, Fault> {
+) -> Result<Ensured> {
     let mut replaced = Vec::new();
     let mut own = None;
     for _ in 0..MAX_ROUNDS {
@@ -187,16 +171,15 @@ pub fn ensure<T: Transport>(
             }
             Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus)?),
             Plan::Create { replacing } => {
-                // The new one first: if Consul refuses it, the old one still stands.
+                // Create before destroying: if Consul refuses the new session, the old one still exists.
                 let id = consul.create(wanted)?;
-                let but = |what: &str, fault: Fault| {
-                    let mut fault =
-                        fault.context(&format!("the session {id} was created, but {what}"));
-                    fault.maybe_applied = true;
-                    fault
+                let but = |what: &str, error: Error| {
+                    error
+                        .context(&format!("the session {id} was created, but {what}"))
+                        .with_maybe_applied(true)
                 };
                 let first = converge(consul, name, wanted, &id, &replacing)
-                    .map_err(|fault| but("what followed failed", fault))?;
+                    .map_err(|error| but("checking for others of its name failed", error))?;
                 match first {
                     Some(session) if session.session.id == id => {
                         if replacing.is_empty() {
@@ -207,8 +190,9 @@ pub fn ensure<T: Transport>(
                                 warnings: Vec::new(),
                             });
                         }
-                        let removed = destroy_all(consul, &replacing)
-                            .map_err(|fault| but("what it replaces was not all removed", fault))?;
+                        let removed = destroy_all(consul, &replacing).map_err(|error| {
+                            but("not every session it replaces was destroyed", error)
+                        })?;
                         replaced.extend(removed);
                         own = Some(id);
                     }
@@ -223,37 +207,37 @@ pub fn ensure<T: Transport>(
                             warnings: Vec::new(),
                         });
                     }
-                    // Another caller replaced it too: this one comes after it.
+                    // Another caller replaced it as well, and this one goes next.
                     _ => {}
                 }
             }
         }
-        // Who removed another's session looks again: that caller, with another wish, may have removed the one that is to stay,
-        // and none would be left.
-        planned = plan(consul, name, wanted, on_difference).map_err(|mut fault| {
-            fault.maybe_applied |= !replaced.is_empty();
-            fault
+        // After removing a rival's session, look again: the rival may have removed ours.
+        planned = plan(consul, name, wanted, on_difference).map_err(|error| {
+            let maybe_applied = error.maybe_applied() || !replaced.is_empty();
+            error.with_maybe_applied(maybe_applied)
         })?;
     }
-    Err(failure(
+    Err(Error::new(
         ErrorKind::Conflict,
         format!(
-            "the session `{}` is being replaced by others all the time: run again, or let one caller decide what it is like",
+            "other callers keep replacing the session `{}`; try again, or let a single caller decide on its attributes",
             shown(name)
         ),
     ))
 }
 
-/// Finds out, after a create, whose session is first, and gives way if it is another caller's. Raft gives every create an
-/// index and a consistent list shows all creates before it, so all callers see the same oldest session. None: the own one
-/// was removed, by a caller who replaced it.
+/// Determines, after a create, whose session is the oldest, and destroys our own if it is another caller's. Raft assigns
+/// every create an index, and a consistent list shows all creates before it, so all callers see the same oldest session.
+///
+/// Returns none if another caller has replaced ours.
 fn converge<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
     id: &str,
-    replacing: &[Stored],
-) -> Result<Option<Stored>, Fault> {
+    replacing: &[StoredSession],
+) -> Result<Option<StoredSession>> {
     let mut rivals = find(consul, name, wanted.node.as_deref())?.sessions;
     rivals.retain(|stored| {
         !replacing
@@ -263,27 +247,27 @@ fn converge<T: Transport>(
     let oldest = rivals.into_iter().next();
     match &oldest {
         None => match consul.renew(id) {
-            Err(fault) if fault.kind == ErrorKind::NotFound => {}
-            Err(fault) => return Err(fault),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
             Ok(_) => {
-                let message = "the token may create sessions but not read them, so whether one of this name was there cannot be told";
-                return Err(failure(ErrorKind::Denied, message));
+                let message = "the token may create sessions but not read them, so it is unknown whether one of this name existed";
+                return Err(Error::new(ErrorKind::Denied, message));
             }
         },
         Some(oldest) if oldest.session.id == id => {}
-        // Also if it is not in the list: it may be gone, as a caller that was to leave one session removes all others, or be
-        // on a node that the token may write to and not read.
+        // Even if ours is not in the list: another caller may have removed it, or the token may write to its node but not
+        // read it.
         Some(_) => consul.destroy(id)?,
     }
     Ok(oldest)
 }
 
-/// Removes every session of a name and returns what was there.
+/// Destroys every session of a name and returns them.
 pub fn remove<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     node: Option<&str>,
-) -> Result<Vec<Stored>, Fault> {
+) -> Result<Vec<StoredSession>> {
     let found = find(consul, name, node)?;
     if found.filtered {
         return Err(filtered(&format!(
@@ -297,26 +281,25 @@ pub fn remove<T: Transport>(
 
 fn destroy_all<T: Transport>(
     consul: &Consul<'_, T>,
-    sessions: &[Stored],
-) -> Result<Vec<String>, Fault> {
+    sessions: &[StoredSession],
+) -> Result<Vec<String>> {
     for (done, stored) in sessions.iter().enumerate() {
-        consul.destroy(&stored.session.id).map_err(|fault| {
+        consul.destroy(&stored.session.id).map_err(|error| {
             if done == 0 {
-                return fault;
+                return error;
             }
-            let removed = ids(&sessions[..done]).join(", ");
-            let mut fault = fault.context(&format!(
-                "{done} of {} sessions were removed ({removed}), then",
-                sessions.len()
-            ));
-            fault.maybe_applied = true;
-            fault
+            let progress = format!(
+                "{done} of {} sessions were destroyed ({})",
+                sessions.len(),
+                id_list(&sessions[..done])
+            );
+            error.context(&progress).with_maybe_applied(true)
         })?;
     }
     Ok(ids(sessions))
 }
 
-/// How many sessions a message lists.
+/// Maximum number of sessions that a message lists.
 const MAX_SHOWN: usize = 10;
 
 fn more(count: usize) -> Option<String> {
@@ -324,13 +307,13 @@ fn more(count: usize) -> Option<String> {
 }
 
 /// The ids of sessions as a message lists them.
-pub fn listed(sessions: &[Stored]) -> String {
+pub fn id_list(sessions: &[StoredSession]) -> String {
     let shown = ids(&sessions[..sessions.len().min(MAX_SHOWN)]);
     let all: Vec<String> = shown.into_iter().chain(more(sessions.len())).collect();
     all.join(", ")
 }
 
-fn ids(sessions: &[Stored]) -> Vec<String> {
+fn ids(sessions: &[StoredSession]) -> Vec<String> {
     sessions
         .iter()
         .map(|stored| stored.session.id.clone())
@@ -340,10 +323,10 @@ fn ids(sessions: &[Stored]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duration::SECOND;
     use crate::request::Request;
-    use crate::transport::{Answer, Breach, Call};
+    use crate::transport::{Call, Response, TransportError};
     use crate::types::Agent;
+    use consul_session_core::duration::SECOND;
     use serde_json::{Value, json};
     use std::cell::RefCell;
     use std::collections::VecDeque;
@@ -352,29 +335,29 @@ mod tests {
     const OWN: &str = "00000000-0000-0000-0000-000000000002";
     const NEW: &str = "00000000-0000-0000-0000-000000000003";
 
-    /// Answers in turn, and the requests that got them.
+    /// Canned responses, and the paths requested.
     #[derive(Default)]
     struct Script {
-        answers: RefCell<VecDeque<Answer>>,
+        responses: RefCell<VecDeque<Response>>,
         seen: RefCell<Vec<String>>,
     }
 
     impl Transport for &Script {
-        fn send(&self, _: &Call<'_>, request: &Request) -> Result<Answer, Breach> {
+        fn send(&self, _: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
             self.seen.borrow_mut().push(request.path.clone());
             Ok(self
-                .answers
+                .responses
                 .borrow_mut()
                 .pop_front()
-                .expect("an answer for each request"))
+                .expect("a response for each request"))
         }
     }
 
-    fn ok(json: Value) -> Answer {
-        Answer {
+    fn ok(json: Value) -> Response {
+        Response {
             status: 200,
             body: json.to_string().into_bytes(),
-            ..Answer::default()
+            ..Response::default()
         }
     }
 
@@ -391,10 +374,10 @@ mod tests {
         }
     }
 
-    /// Runs `ensure` against a script and returns its result with the paths asked for, less their common beginning.
-    fn play(on_difference: OnDifference, answers: Vec<Answer>) -> (Result<Ensured, Fault>, String) {
+    /// Runs `ensure` against a script, and returns its result and the requested paths without their common prefix.
+    fn play(on_difference: OnDifference, responses: Vec<Response>) -> (Result<Ensured>, String) {
         let script = Script {
-            answers: RefCell::new(answers.into()),
+            responses: RefCell::new(responses.into()),
             ..Script::default()
         };
         let agent = Agent {
@@ -408,10 +391,7 @@ mod tests {
         let consul = Consul::new(&agent, &script).unwrap();
         let result = plan(&consul, "n", &wanted(), on_difference)
             .and_then(|plan| ensure(&consul, "n", &wanted(), on_difference, plan));
-        assert!(
-            script.answers.borrow().is_empty(),
-            "answers nobody asked for"
-        );
+        assert!(script.responses.borrow().is_empty(), "unused responses");
         let seen = script
             .seen
             .borrow()
@@ -422,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_oldest_that_is_as_asked_for() {
+    fn keeps_the_oldest_with_the_requested_attributes() {
         let list = ok(json!([
             session(NEW, "30s", 9),
             session(OLD, "30s", 5),
@@ -482,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_what_another_caller_made_of_it_meanwhile() {
+    fn replaces_a_session_that_another_caller_created_meanwhile() {
         let (result, seen) = play(
             OnDifference::Recreate,
             vec![
@@ -509,9 +489,9 @@ mod tests {
         );
     }
 
-    /// Two callers with two wishes see one session of each, and each removes the other's: none would be left.
+    /// Two callers with different attributes see one session of each; both remove the other's, and none would be left.
     #[test]
-    fn looks_whether_the_one_it_kept_is_still_there() {
+    fn checks_that_the_session_it_kept_still_exists() {
         let (result, seen) = play(
             OnDifference::Recreate,
             vec![
@@ -543,11 +523,10 @@ mod tests {
             ],
         );
         let error = result.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert_eq!(*error.kind(), ErrorKind::Conflict);
         assert!(
-            error.message.contains("ttl is 60s, asked for 30s"),
-            "{}",
-            error.message
+            error.message().contains("ttl is 60s instead of 30s"),
+            "{error}"
         );
         assert_eq!(seen, format!("list create list destroy/{OWN}"));
     }
@@ -598,33 +577,33 @@ mod tests {
     }
 
     #[test]
-    fn a_filtered_list_is_no_ground_to_create_on() {
-        let filtered = Answer {
+    fn refuses_to_create_after_a_filtered_list() {
+        let filtered = Response {
             filtered: true,
             ..ok(json!([]))
         };
         let (result, seen) = play(OnDifference::Refuse, vec![filtered]);
         assert_eq!(
-            (result.unwrap_err().kind, seen.as_str()),
-            (ErrorKind::Denied, "list")
+            (result.unwrap_err().kind(), seen.as_str()),
+            (&ErrorKind::Denied, "list")
         );
     }
 
     #[test]
-    fn names_the_session_it_could_not_see_to_the_end() {
-        let broken = Answer {
+    fn names_the_session_it_created_before_failing() {
+        let broken = Response {
             status: 500,
-            ..Answer::default()
+            ..Response::default()
         };
         let (result, _) = play(
             OnDifference::Refuse,
             vec![ok(json!([])), ok(json!({"ID": OWN})), broken],
         );
         let error = result.unwrap_err();
-        assert!(error.message.contains(OWN), "{}", error.message);
+        assert!(error.message().contains(OWN), "{error}");
         assert_eq!(
-            (error.kind, error.maybe_applied),
-            (ErrorKind::Unavailable, true)
+            (error.kind(), error.maybe_applied()),
+            (&ErrorKind::Unavailable, true)
         );
     }
 }

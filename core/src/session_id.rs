@@ -1,0 +1,27 @@
+//! Session ids.
+
+use crate::error::{Error, Result};
+
+/// Checks a session id and returns it in lower case. Consul finds a session by either case, but compares lock holders byte
+/// by byte.
+pub fn parse(id: &str) -> Result<String> {
+    let well_formed = id.len() == 36
+        && id.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if well_formed {
+        return Ok(id.to_ascii_lowercase());
+    }
+    let shown: String = id
+        .chars()
+        .take(64)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    Err(Error::invalid(
+        "id",
+        format!(
+            "`id` must be the UUID of a session, not `{shown}`; use `name` to find a session by its name"
+        ),
+    ))
+}
