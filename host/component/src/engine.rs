@@ -1,0 +1,28 @@
+//! The wasmtime configuration.
+
+use wasmtime::{Config, OptLevel};
+
+/// The settings that affect compiled code.
+///
+/// `target` is a target triple. Naming one restricts the code to that target's baseline CPU; without one, the code uses the
+/// features of the CPU at hand.
+///
+/// # Errors
+///
+/// Fails if wasmtime does not know the target.
+pub fn engine_config(target: Option<&str>) -> wasmtime::Result<Config> {
+    let mut config = Config::new();
+    if let Some(target) = target {
+        config.target(target)?;
+    }
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .epoch_interruption(true)
+        // No component needs these, and each adds code that could be wrong.
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // Traps are reported by kind. The tables for file and line would be a third of the compiled component.
+        .generate_address_map(false)
+        .wasm_backtrace_max_frames(None);
+    Ok(config)
+}
