@@ -1,26 +1,20 @@
-//! Builds the components from the guest crate, and compiles the plugin ahead of time for the target's baseline CPU.
+//! Provides the built-in components and compiles the plugin ahead of time for the target's baseline CPU.
 //!
-//! They come from the first of these that is there:
-//! 1. what `CONSUL_SESSION_COMPONENT` names: a plugin, or a folder with `plugin.wasm` and `command.wasm`,
-//! 2. the guest crate beside this one, built by a cargo of its own into `OUT_DIR`,
-//! 3. the folder `component`, as packed into a published crate.
+//! The components come from the first of these that exists:
+//! 1. the file or folder that `CONSUL_SESSION_COMPONENT` names: a plugin, or a folder with `plugin.wasm` and
+//!    `command.wasm`,
+//! 2. the guest crate of the workspace, built by a nested cargo into `OUT_DIR`,
+//! 3. the folder `artifacts`, which a published package contains.
 //!
-//! Under docs.rs and clippy nothing runs a component, and empty stubs stand in for them.
+//! docs.rs and clippy run no component, and get empty files.
 
 use anyhow::{Context, Result, ensure};
-use guest::{Artifact, COMMAND, PLUGIN};
+use consul_session_component::{Artifact, COMMAND, PLUGIN, engine_config};
 use std::env;
 use std::path::{Path, PathBuf};
 
-#[path = "src/engine.rs"]
-mod engine;
-#[path = "build/guest.rs"]
-mod guest;
-
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=build");
-    println!("cargo:rerun-if-changed=src/engine.rs");
     for variable in [
         "CONSUL_SESSION_COMPONENT",
         "CONSUL_SESSION_NO_RUSTUP",
@@ -30,7 +24,7 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
-    let (plugin, command, compiled) = if stub() {
+    let (plugin, command, compiled) = if is_stub() {
         (Vec::new(), Vec::new(), Vec::new())
     } else {
         let plugin = component(&PLUGIN, &out)?;
@@ -43,7 +37,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn stub() -> bool {
+fn is_stub() -> bool {
     let clippy = env::var_os("RUSTC_WORKSPACE_WRAPPER")
         .is_some_and(|wrapper| wrapper.to_string_lossy().contains("clippy"));
     env::var_os("DOCS_RS").is_some() || clippy
@@ -53,7 +47,7 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
     let file = format!("{}.wasm", artifact.name);
     if let Some(path) = env::var_os("CONSUL_SESSION_COMPONENT") {
         let path = PathBuf::from(path);
-        // A build script runs in another folder than cargo.
+        // A build script does not run in the directory that cargo was started in.
         ensure!(
             path.is_absolute(),
             "CONSUL_SESSION_COMPONENT must be an absolute path, not {}",
@@ -63,7 +57,7 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
         if path.is_dir() {
             return read(&path.join(file));
         }
-        // A single file is the plugin; this build then has no command to hand out.
+        // A single file is the plugin, and this build then provides no command.
         return if artifact.name == PLUGIN.name {
             read(&path)
         } else {
@@ -74,6 +68,7 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
     let workspace = host.join("..");
     if workspace.join("guest/src/component.rs").is_file() {
         for input in [
+            "core",
             "guest",
             "wit",
             "Cargo.toml",
@@ -82,11 +77,12 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
         ] {
             println!("cargo:rerun-if-changed={}", workspace.join(input).display());
         }
-        return guest::build(artifact, &workspace, &out.join("guest"));
+        return artifact.build(&workspace, &out.join("guest"));
     }
-    let packed = host.join("component").join(file);
-    println!("cargo:rerun-if-changed={}", packed.display());
-    read(&packed).context("no component: the guest crate is not here either; set CONSUL_SESSION_COMPONENT to a built one")
+    let packaged = host.join("artifacts").join(file);
+    println!("cargo:rerun-if-changed={}", packaged.display());
+    read(&packaged)
+        .context("this package contains no component; set CONSUL_SESSION_COMPONENT to one")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -95,6 +91,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn precompile(component: &[u8]) -> Result<Vec<u8>> {
     let target = env::var("TARGET")?;
-    let engine = wasmtime::Engine::new(&engine::config(Some(&target))?)?;
+    let engine = wasmtime::Engine::new(&engine_config(Some(&target))?)?;
     Ok(engine.precompile_component(component)?)
 }

@@ -1,8 +1,8 @@
-//! What the sandbox costs: the same requests through the component and directly, side by side in one run.
+//! The cost of the sandbox: the same requests through the component and directly, side by side in one run.
 //!
-//! `cargo bench`, against CONSUL_HTTP_ADDR or, without it, an embedded development agent.
+//! Run it with `cargo bench -p consul-session`. It uses CONSUL_HTTP_ADDR, or a development agent of its own.
 
-#![allow(clippy::print_stdout, reason = "the figures are its result")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 use bytes::Bytes;
 use consul_session::{Client, NewSession, Runtime};
@@ -29,10 +29,10 @@ async fn run() -> anyhow::Result<()> {
     let consul = Client::builder().address(&address).build(&runtime)?;
     let direct = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .build_http::<Empty<Bytes>>();
-    let id = consul.create(&NewSession::default()).await?;
+    let id = consul.create(&NewSession::new()).await?;
     let info: http::Uri = format!("{address}/v1/session/info/{id}").parse()?;
 
-    // Turn about, so that what disturbs the machine disturbs both.
+    // Alternate, so that a disturbance of the machine affects both.
     let (mut through, mut directly) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
@@ -56,7 +56,7 @@ async fn run() -> anyhow::Result<()> {
     for sessions in [100, 1000, 10_000] {
         let mut ids = Vec::new();
         while ids.len() < sessions {
-            ids.push(consul.create(&NewSession::default()).await?);
+            ids.push(consul.create(&NewSession::new()).await?);
         }
         let begun = Instant::now();
         let listed = consul.list().await?.sessions.len();

@@ -1,14 +1,14 @@
-//! Embedded in an async service: one session for the whole service, kept alive while it works.
+//! An async service that keeps one session alive while it works.
 //!
-//! `cargo run --example embed`, against CONSUL_HTTP_ADDR or, without it, an embedded development agent.
+//! Run it with `cargo run -p consul-session --example embed`. It uses CONSUL_HTTP_ADDR, or a development agent of its own.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "it is there to be read"
+    reason = "an example prints what it does"
 )]
 
-use consul_session::{Client, ErrorKind, NewSession, OnDifference, Runtime, SECOND};
+use consul_session::{Client, NewSession, OnDifference, Runtime};
 use consul_session_dev_agent::DevAgent;
 use std::time::Duration;
 
@@ -24,28 +24,24 @@ async fn main() -> anyhow::Result<()> {
         .on_request(|report| eprintln!("{} {} {:?}", report.method, report.path, report.status))
         .build(&runtime)?;
 
-    let wanted = NewSession {
-        name: Some("embed-example".into()),
-        ttl: Some(30 * SECOND),
-        ..NewSession::default()
-    };
+    let wanted = NewSession::named("embed-example").ttl(Duration::from_secs(30));
     // Idempotent: a restarted service finds the session it had.
     let ensured = consul.ensure(&wanted, OnDifference::Recreate).await?;
     let id = ensured.session.id;
-    println!("session {id}, created by us: {}", ensured.created);
+    println!("session {id}, created by this run: {}", ensured.created);
 
-    // A service renews at a third of the TTL, and goes on through outages until the TTL is over.
+    // A service renews at a third of the TTL, and keeps trying through outages until the TTL has passed.
     for round in 1..=3 {
         match consul.renew(&id).await {
-            Ok(session) => println!("round {round}: renewed, ttl {:?} ns", session.ttl),
-            Err(error) if error.is_retryable() => println!("round {round}: try again: {error}"),
-            Err(error) if *error.kind() == ErrorKind::NotFound => anyhow::bail!("lost: {error}"),
+            Ok(session) => println!("round {round}: renewed, ttl {:?}", session.ttl),
+            Err(error) if error.is_retryable() => println!("round {round}: will retry: {error}"),
+            Err(error) if error.is_not_found() => anyhow::bail!("session lost: {error}"),
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     consul.destroy(&id).await?;
-    println!("gone: {}", consul.info(&id).await?.is_none());
+    println!("destroyed: {}", consul.info(&id).await?.is_none());
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! One tenant per customer: tasks that others wrote, each in a sandbox, each with its own address, token and limits.
+//! A runner for tasks that other people wrote: one client per customer, with its own address, token and limits, and one
+//! sandbox per task.
 //!
-//! `cargo run --example tenants`: two embedded agents stand in for two customers' clusters.
+//! Run it with `cargo run -p consul-session --example tenants`. Two development agents play the customers' clusters.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "it is there to be read"
+    reason = "an example prints what it does"
 )]
 
 use consul_session::{Client, Runtime, Token};
@@ -19,7 +20,7 @@ struct Tenant {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let runtime = Runtime::new()?; // shared: nothing survives a call in it
+    let runtime = Runtime::new()?; // shared, because nothing survives a call
     let one = DevAgent::builder().acl_token("token-one").start().await?;
     let two = DevAgent::builder().acl_token("token-two").start().await?;
 
@@ -27,11 +28,11 @@ async fn main() -> anyhow::Result<()> {
         Ok(Tenant {
             name,
             client: Client::builder()
-                .address(agent.address()) // all that this tenant can reach
-                .token(Token::new(token)?) // added by the host; no task sees it
+                .address(agent.address()) // the only origin that this tenant can reach
+                .token(Token::new(token)?) // added by the host, invisible to tasks
                 .timeout(Duration::from_secs(2))
                 .response_limit(1 << 20)
-                .max_calls(8) // at once; the others wait
+                .max_calls(8) // concurrent; further calls wait
                 .build(&runtime)?,
         })
     };
@@ -40,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
         tenant("two", &two, "token-two")?,
     ];
 
-    // Tasks as they come in: JSON in the words of the automation module, trusted with nothing.
+    // Untrusted tasks: JSON objects with the parameters of the automation module.
     let elsewhere = format!(r#"{{"state": "list", "url": "{}"}}"#, two.address());
     let tasks = [
         (0, r#"{"name": "deploy", "ttl": "30s"}"#),
@@ -53,8 +54,8 @@ async fn main() -> anyhow::Result<()> {
     for (tenant, task) in tasks {
         let Tenant { name, client } = &tenants[tenant];
         match client.action(task).await {
-            Ok(result) => println!("{name}: {task}\n  -> {result}"),
-            Err(failure) => println!("{name}: {task}\n  refused -> {failure}"),
+            Ok(outcome) => println!("{name}: {task}\n  -> {}", outcome.as_json()),
+            Err(error) => println!("{name}: {task}\n  -> {}: {error}", error.kind().as_str()),
         }
     }
     Ok(())

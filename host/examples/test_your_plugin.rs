@@ -1,11 +1,11 @@
-//! In the tests of a program that uses sessions: an agent of its own, which behaves as Consul does.
+//! How to test a program that uses sessions against the development agent, which behaves like Consul.
 //!
-//! `cargo run --example test_your_plugin`
+//! Run it with `cargo run -p consul-session --example test_your_plugin`.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "it is there to be read"
+    reason = "an example prints what it does"
 )]
 
 use consul_session::{Client, NewSession, Runtime, Token};
@@ -13,7 +13,8 @@ use consul_session_dev_agent::DevAgent;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    // A free loopback port, nothing on disk, gone when dropped. With a token, to test what happens without one.
+    // Listens on a free loopback port, keeps everything in memory, and stops when dropped. It requires a token, so that
+    // the test can check what happens without one.
     let agent = DevAgent::builder()
         .node("ci")
         .acl_token("secret")
@@ -22,14 +23,14 @@ async fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
 
     let stranger = Client::builder().address(agent.address()).build(&runtime)?;
-    let refused = stranger.create(&NewSession::default()).await;
+    let refused = stranger.create(&NewSession::new()).await;
     assert!(refused.is_err_and(|error| error.is_denied()));
 
     let known = Client::builder()
         .address(agent.address())
         .token(Token::new("secret")?)
         .build(&runtime)?;
-    let id = known.create(&NewSession::default()).await?;
+    let id = known.create(&NewSession::new()).await?;
     let session = known.info(&id).await?.expect("just created");
     assert_eq!(
         (session.node.as_str(), session.node_checks.as_slice()),

@@ -1,13 +1,13 @@
-//! Small files that settings come from.
+//! Small files: certificates, keys and tokens.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// No certificate, key or token is near as long; of a device that never ends no more than this is read.
+/// Maximum size of a certificate, key or token file. Also bounds reads from endless devices such as `/dev/zero`.
 const MAX: u64 = 4 << 20;
 
-/// Reads a file as a whole.
+/// Reads a whole file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX + 1).read_to_end(&mut bytes)?;

@@ -1,10 +1,10 @@
-//! Sessions of HashiCorp Consul through a WebAssembly component that can reach nothing but HTTP, and that only as far as
-//! the host's policy goes.
+//! Sessions of HashiCorp Consul through a WebAssembly component that can reach nothing but HTTP, under a policy of the host.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> anyhow::Result<()> {
-//! use consul_session::{Client, NewSession, OnDifference, Runtime, SECOND, Token};
+//! use consul_session::{Client, NewSession, OnDifference, Runtime, Token};
+//! use std::time::Duration;
 //!
 //! # let agent = consul_session_dev_agent::DevAgent::builder().acl_token("a-token").start().await?;
 //! # let address = agent.address();
@@ -14,73 +14,66 @@
 //!     .token(Token::new("a-token")?) // added by the host; the component never sees it
 //!     .build(&runtime)?;
 //!
-//! let wanted = NewSession {
-//!     name: Some("deploy".into()),
-//!     ttl: Some(30 * SECOND),
-//!     ..NewSession::default()
-//! };
+//! let wanted = NewSession::named("deploy").ttl(Duration::from_secs(30));
 //! let ensured = consul.ensure(&wanted, OnDifference::Refuse).await?; // idempotent
 //! assert!(ensured.created);
 //! consul.renew(&ensured.session.id).await?;
 //!
-//! // The same in the words of the automation module, as a tenant's task would come in.
-//! let again = consul.action(r#"{"state": "present", "name": "deploy", "ttl": "30s"}"#).await;
-//! assert!(again.unwrap().contains(r#""changed":false"#));
+//! // The same with the parameters of the automation module, as a tenant's task would arrive.
+//! let outcome = consul.action(r#"{"state": "present", "name": "deploy", "ttl": "30s"}"#).await?;
+//! assert!(!outcome.changed());
 //! consul.destroy(&ensured.session.id).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A call flows top to bottom:
+//! A call flows from top to bottom:
 //!
 //! | file | what happens there |
 //! |---|---|
 //! | `client/mod.rs` | the typed client: the component's operations |
-//! | `client/builder.rs` | a tenant's settings |
-//! | `client/grant.rs` | what a tenant's parameters may say about the connection |
-//! | `client/call.rs` | one call: its deadline, and how it ends if not by itself |
-//! | `client/explain.rs` | what is added to the component's messages, and the token taken out |
+//! | `client/builder.rs` | the settings of a client |
+//! | `client/tenant_parameters.rs` | what a tenant's parameters may say about the connection |
+//! | `client/call.rs` | one call: its deadline, and the error if it is cut short |
+//! | `client/hints.rs` | what is added to a component's errors, and what is removed |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
 //! | `runtime/store.rs` | a fresh store per call, and its limits |
 //! | `runtime/hooks.rs` | where the component's requests come out |
-//! | `runtime/journal.rs` | what the host saw of a call |
-//! | `runtime/ticker.rs` | the clock by which running components are looked at |
-//! | `engine.rs`, `bindings.rs` | how components are compiled, and the contract in Rust |
-//! | `network/mod.rs` | every request of a component: policy, token, waits |
-//! | `policy.rs` | **what may be reached: where a request is refused** |
+//! | `runtime/journal.rs` | what the host observed of a call |
+//! | `runtime/ticker.rs` | the clock that interrupts running components |
+//! | `component.rs` | the component's exports and their types |
+//! | `network/mod.rs` | every request of a component: policy, token, timeouts |
+//! | `policy/mod.rs` | **what may be reached: where a request is refused** |
+//! | `policy/origin.rs` | origins, parsed once |
+//! | `policy/operation.rs` | **which operation of Consul's API a request is** |
 //! | `network/connector.rs` | **where a connection is made or refused** |
-//! | `network/body.rs` | an answer's body, bounded in size and time |
-//! | `network/fault.rs` | why a request failed, for the component and for people |
-//! | `trust.rs` | TLS: whom a tenant trusts |
-//! | `token.rs`, `files.rs` | a token that does not show itself; files that are read with a bound |
-//! | `error.rs` | how a call fails |
-//! | `cli/` | the program |
+//! | `network/body.rs` | a response body, limited in size and time |
+//! | `network/error.rs` | why a request failed, for the component and for people |
+//! | `trust.rs` | TLS: trusted certificates, and the client's own |
+//! | `token.rs`, `files.rs` | a token that is never printed; files that are read with a limit |
+//! | `session.rs`, `outcome.rs`, `error.rs` | what calls take and return |
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod bindings;
-#[cfg(feature = "cli")]
-pub mod cli;
 mod client;
-mod engine;
+mod component;
 mod error;
 mod files;
 mod network;
+mod outcome;
 mod policy;
 mod runtime;
+mod session;
 mod token;
 mod trust;
 
-pub use bindings::sessions::{Ensured, OnDifference};
-pub use bindings::types::{Behavior, Listing, NewSession, ServiceCheck, Session};
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, Exchange, Result};
 pub use network::Report;
-pub use policy::Policy;
+pub use outcome::Outcome;
+pub use policy::{Operation, Policy};
 pub use runtime::Runtime;
+pub use session::{Behavior, Ensured, Listing, NewSession, OnDifference, ServiceCheck, Session};
 pub use token::Token;
 pub use trust::Trust;
-
-/// A second in the contract's unit of time, nanoseconds.
-pub const SECOND: u64 = 1_000_000_000;

@@ -1,33 +1,49 @@
-//! An ACL token that does not show itself.
+//! An ACL token that is never printed.
 
+use crate::error::{Error, Result};
+use consul_session_core::settings::check_token;
 use std::fmt;
+use std::path::Path;
 
 /// An ACL token. Neither `Debug` nor any error prints it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// Takes a token; a line break or other character that no token has is refused.
-    pub fn new(token: impl Into<String>) -> crate::Result<Token> {
+    /// Checks and stores a token.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the token contains a character that cannot be part of one, such as a line break.
+    pub fn new(token: impl Into<String>) -> Result<Token> {
         let token = token.into();
-        consul_session_guest::connection::check_token(&token)?;
+        check_token(&token)?;
         Ok(Token(token))
     }
 
-    /// Reads a token from a file, less white space around it, such as the line end that editors put there.
-    pub fn from_file(path: impl AsRef<std::path::Path>) -> anyhow::Result<Token> {
+    /// Reads a token from a file and trims white space, such as the line ending that editors add.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, or does not contain a token.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Token> {
         let path = path.as_ref();
-        let wrong = |why: String| anyhow::anyhow!("token file {}: {why}", path.display());
-        let bytes = crate::files::read(path).map_err(|error| wrong(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not a text".to_owned()))?;
+        let fail = |why: &str| {
+            Error::invalid(
+                "token",
+                format!("cannot use the token file {}: {why}", path.display()),
+            )
+        };
+        let bytes = crate::files::read(path).map_err(|error| fail(&error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text"))?;
         match text.trim() {
-            "" => Err(wrong("it is empty".to_owned())),
-            token => Ok(Token::new(token)?),
+            "" => Err(fail("it is empty")),
+            token => Token::new(token),
         }
     }
 
-    /// The token itself, for the one place where it goes into a request.
-    pub(crate) fn reveal(&self) -> &str {
+    /// The token itself, for the request header and for redaction. Do not print it.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

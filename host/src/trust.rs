@@ -1,7 +1,7 @@
-//! Whom a client trusts and how it shows itself: the TLS settings of a tenant, which a component neither sees nor sets.
+//! TLS: the certificates a client trusts, and its own. A component can neither see nor change these settings.
 
+use crate::error::{Error, Result};
 use crate::files;
-use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// Trust in servers, and the client's own certificate.
+/// The TLS settings of a client: trusted certificates, and the client's own.
 #[derive(Clone)]
 pub struct Trust {
     system: bool,
@@ -52,7 +52,7 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// The roots of the operating system.
+    /// Trusts the roots of the operating system.
     pub fn system() -> Trust {
         Trust {
             system: true,
@@ -63,7 +63,11 @@ impl Trust {
         }
     }
 
-    /// Only the certificates in this PEM text.
+    /// Trusts only the certificates in this PEM text.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Trust::add_pem`].
     pub fn only_pem(pem: &[u8]) -> Result<Trust> {
         Trust {
             system: false,
@@ -72,15 +76,19 @@ impl Trust {
         .add_pem(pem)
     }
 
-    /// Only the certificates in this PEM file.
+    /// Trusts only the certificates in this PEM file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, and as [`Trust::add_pem`] does.
     pub fn only_file(path: impl AsRef<Path>) -> Result<Trust> {
         let path = path.as_ref();
-        let pem = files::read(path)
-            .with_context(|| format!("cannot read the CA file {}", path.display()))?;
-        Trust::only_pem(&pem).with_context(|| format!("CA file {}", path.display()))
+        let pem = read("ca_path", "CA", path)?;
+        Trust::only_pem(&pem)
+            .map_err(|error| error.context(&format!("cannot use the CA file {}", path.display())))
     }
 
-    /// Nothing is verified: whoever answers is believed, and gets the token.
+    /// Verifies nothing: an impostor is believed, and receives the token.
     pub fn insecure() -> Trust {
         Trust {
             verify: false,
@@ -88,45 +96,81 @@ impl Trust {
         }
     }
 
-    /// Adds the certificates in this PEM text. A server certificate that itself stands among them is trusted, whoever
-    /// signed it, as people with one self-signed certificate expect of OpenSSL; its name and dates still count.
+    /// Adds the certificates in this PEM text.
+    ///
+    /// A server certificate that is itself among them is trusted, whoever signed it, as OpenSSL does; its name and dates
+    /// are still verified.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text contains no certificate, or one that cannot be parsed.
     pub fn add_pem(mut self, pem: &[u8]) -> Result<Trust> {
         let before = self.extra.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| anyhow!("not PEM: {error}"))?;
-            ParsedCertificate::try_from(&certificate)
-                .map_err(|error| anyhow!("a certificate in it cannot be read: {error}"))?;
+            let certificate = certificate
+                .map_err(|error| invalid("ca_path", format!("it is not valid PEM: {error}")))?;
+            ParsedCertificate::try_from(&certificate).map_err(|error| {
+                invalid(
+                    "ca_path",
+                    format!("it contains a malformed certificate: {error}"),
+                )
+            })?;
             self.extra.push(certificate);
         }
-        ensure!(self.extra.len() > before, "no certificate in it");
+        if self.extra.len() == before {
+            return Err(invalid("ca_path", "it contains no certificate".to_owned()));
+        }
         Ok(self)
     }
 
-    /// The name to ask for and to verify, instead of the host in the address.
+    /// Sets the name to request and to verify, instead of the host in the address.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no certificate can be for this name.
     pub fn server_name(mut self, name: impl Into<String>) -> Result<Trust> {
         self.server_name = Some(name.into());
-        self.expected_name("").map_err(|why| anyhow!(why))?;
+        self.expected_name("")
+            .map_err(|why| invalid("tls_server_name", why))?;
         Ok(self)
     }
 
-    /// The client's certificate with its chain, and its key, in PEM; both may be in one text.
+    /// Sets the client's certificate with its chain, and its key, in PEM. Both may be the same text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if either is missing or malformed, or if they do not belong together.
     pub fn identity(mut self, certificates: &[u8], key: &[u8]) -> Result<Trust> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<_, _>>()
-            .map_err(|error| anyhow!("the client certificate is not PEM: {error}"))?;
+            .map_err(|error| {
+                let why = format!("the client certificate is not valid PEM: {error}");
+                invalid("client_cert", why)
+            })?;
         if chain.is_empty() {
-            bail!("no client certificate found");
+            let why = "the file contains no client certificate".to_owned();
+            return Err(invalid("client_cert", why));
         }
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| anyhow!("no client key found: {error}"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            invalid(
+                "client_key",
+                format!("the file contains no client key: {error}"),
+            )
+        })?;
         let provider = rustls::crypto::ring::default_provider();
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
-            .map_err(|error| anyhow!("the certificate and the key do not fit: {error}"))?;
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|error| {
+            let why = format!("the client certificate and key do not belong together: {error}");
+            invalid("client_cert", why)
+        })?;
         self.identity = Some(Arc::new(Identity { chain, key }));
         Ok(self)
     }
 
-    /// The client's certificate and key from files; without a key file the key is looked for beside the certificate.
+    /// Reads the client's certificate and key from files. Without a key file, the certificate file must contain the key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read, and as [`Trust::identity`] does.
     pub fn identity_files(
         self,
         certificates: impl AsRef<Path>,
@@ -134,17 +178,16 @@ impl Trust {
     ) -> Result<Trust> {
         let certificates = certificates.as_ref();
         let key = key.unwrap_or(certificates);
-        let read = |what: &str, path: &Path| {
-            files::read(path)
-                .with_context(|| format!("cannot read the {what} file {}", path.display()))
-        };
         self.identity(
-            &read("client certificate", certificates)?,
-            &read("client key", key)?,
+            &read("client_cert", "client certificate", certificates)?,
+            &read("client_key", "client key", key)?,
         )
-        .with_context(|| {
-            let (certificates, key) = (certificates.display(), key.display());
-            format!("client certificate {certificates} with the key {key}")
+        .map_err(|error| {
+            error.context(&format!(
+                "cannot use the client certificate {} with the key {}",
+                certificates.display(),
+                key.display()
+            ))
         })
     }
 
@@ -153,16 +196,16 @@ impl Trust {
         self.verify
     }
 
-    /// The name that a server must prove to have.
+    /// The name that the server's certificate must be for.
     pub(crate) fn expected_name(&self, host: &str) -> Result<ServerName<'static>, String> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = name.trim_start_matches('[').trim_end_matches(']');
         ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("`{name}` is not a name that a certificate can have"))
+            .map_err(|_| format!("`{name}` is not a name that a certificate can be for"))
     }
 
-    /// The settings in the form rustls takes. Reading the system's roots takes milliseconds: done at the first TLS
-    /// connection, not before.
+    /// The settings as rustls takes them. Reading the system's roots takes milliseconds, so this is called for the first TLS
+    /// connection only.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let rule = if self.verify {
@@ -172,7 +215,7 @@ impl Trust {
                 roots.add_parsable_certificates(found.certs);
             }
             for certificate in &self.extra {
-                // One that cannot be a root may still be the server's own.
+                // A certificate that cannot be a root may still be the server's own.
                 let _ = roots.add(certificate.clone());
             }
             if roots.is_empty() && self.extra.is_empty() {
@@ -193,7 +236,7 @@ impl Trust {
                 known: self.extra.clone(),
             }
         } else {
-            Rule::BelieveAny
+            Rule::TrustAny
         };
         let verifier = Arc::new(Verifier {
             rule,
@@ -208,12 +251,25 @@ impl Trust {
             None => Ok(builder.with_no_client_auth()),
             Some(identity) => builder
                 .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-                .map_err(|error| format!("the client certificate and its key do not fit: {error}")),
+                .map_err(|error| {
+                    format!("the client certificate and key do not belong together: {error}")
+                }),
         }
     }
 }
 
-/// Decides on a server's certificate. Whatever the rule, the handshake's signature has to be the certificate's.
+fn read(parameter: &str, what: &str, path: &Path) -> Result<Vec<u8>> {
+    files::read(path).map_err(|error| {
+        let message = format!("cannot read the {what} file {}: {error}", path.display());
+        Error::invalid(parameter, message)
+    })
+}
+
+fn invalid(parameter: &str, why: String) -> Error {
+    Error::invalid(parameter, why)
+}
+
+/// Verifies a server's certificate. Whatever the rule, the handshake must be signed with the certificate's key.
 #[derive(Debug)]
 struct Verifier {
     rule: Rule,
@@ -222,13 +278,13 @@ struct Verifier {
 
 #[derive(Debug)]
 enum Rule {
-    /// By chains to the roots, and beyond what rustls does, a certificate that itself stands in the CA file.
+    /// Trusts chains to the roots and, beyond what rustls does, a certificate that is itself in the CA file.
     Verify {
         chains: Option<Arc<WebPkiServerVerifier>>,
         known: Vec<CertificateDer<'static>>,
     },
-    /// Any is believed.
-    BelieveAny,
+    /// Trusts any certificate.
+    TrustAny,
 }
 
 impl ServerCertVerifier for Verifier {

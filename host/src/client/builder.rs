@@ -1,30 +1,31 @@
-//! What a client is made of: a tenant's address, credentials, trust, policy and limits.
+//! The settings of a client: a tenant's address, credentials, trust, policy and limits.
 
 use super::{Client, Inner};
-use crate::bindings::types::Agent;
+use crate::component::Agent;
 use crate::error::{Error, Result};
 use crate::network::{self, Network, Observer, Report};
 use crate::policy::Policy;
 use crate::runtime::Runtime;
+use crate::session::nanoseconds;
 use crate::token::Token;
 use crate::trust::Trust;
-use anyhow::Context;
-use consul_session_guest::connection::Address;
+use consul_session_core::Address;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Consul needs 7.3 s to say that it has no leader.
+/// Consul needs 7.3 s to report that it has no leader.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For each of connecting and the TLS handshake.
+/// For connecting, and again for the TLS handshake.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer is as good as for ever, and clocks overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A longer timeout would overflow the clock.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Some 30,000 sessions. The component itself reads no more than this.
 const DEFAULT_RESPONSE_LIMIT: usize = 8 << 20;
 
-/// Puts a [`Client`] together. Only the address is needed.
+/// Builds a [`Client`]. Only the address is required.
 #[derive(Clone)]
+#[must_use]
 pub struct ClientBuilder {
     address: Option<Result<Address>>,
     token: Option<Token>,
@@ -58,129 +59,109 @@ impl ClientBuilder {
         }
     }
 
-    /// Where Consul is: `http://host:port` or `https://host:port`. The policy allows this origin and no other, unless
-    /// told so.
-    pub fn address(self, address: &str) -> Self {
-        let address = Address::parse("address", address).map_err(Error::from);
-        ClientBuilder {
-            address: Some(address),
-            ..self
-        }
+    /// Sets where Consul is: `http://host:port` or `https://host:port`. The policy allows this origin in addition to its
+    /// own. There is no default, because it would hide a missing setting.
+    pub fn address(mut self, address: &str) -> Self {
+        self.address = Some(Address::parse("address", address));
+        self
     }
 
-    #[cfg(feature = "cli")]
-    pub(crate) fn resolved_address(self, address: Address) -> Self {
-        ClientBuilder {
-            address: Some(Ok(address)),
-            ..self
-        }
+    /// Sets an address that knows which setting it comes from.
+    #[doc(hidden)]
+    pub fn resolved_address(mut self, address: Address) -> Self {
+        self.address = Some(Ok(address));
+        self
     }
 
-    /// The ACL token. It is added to requests to the address, by the host; the component never sees it.
-    pub fn token(self, token: Token) -> Self {
-        ClientBuilder {
-            token: Some(token),
-            ..self
-        }
+    /// Sets the ACL token. The host adds it to requests to the address; the component never sees it.
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
     }
 
-    /// Whom to trust, and the client's certificate. Default: the system's roots.
-    pub fn trust(self, trust: Trust) -> Self {
-        ClientBuilder { trust, ..self }
+    /// Sets the trusted certificates and the client's own. Default: the system's roots, and no client certificate.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
-    /// What else may be reached. Default: nothing.
-    pub fn policy(self, policy: Policy) -> Self {
-        ClientBuilder { policy, ..self }
+    /// Sets what else may be reached. Default: nothing.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
     }
 
-    /// The datacenter; default: the agent's own.
-    pub fn datacenter(self, datacenter: impl Into<String>) -> Self {
-        ClientBuilder {
-            datacenter: Some(datacenter.into()),
-            ..self
-        }
+    /// Sets the datacenter. Default: the agent's own.
+    pub fn datacenter(mut self, datacenter: impl Into<String>) -> Self {
+        self.datacenter = Some(datacenter.into());
+        self
     }
 
-    /// The namespace (Consul Enterprise).
-    pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        ClientBuilder {
-            namespace: Some(namespace.into()),
-            ..self
-        }
+    /// Sets the namespace (Consul Enterprise). Default: the token's own.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
     }
 
-    /// The admin partition (Consul Enterprise).
-    pub fn partition(self, partition: impl Into<String>) -> Self {
-        ClientBuilder {
-            partition: Some(partition.into()),
-            ..self
-        }
+    /// Sets the admin partition (Consul Enterprise). Default: the agent's own.
+    pub fn partition(mut self, partition: impl Into<String>) -> Self {
+        self.partition = Some(partition.into());
+        self
     }
 
-    /// How long a call may take as a whole, whatever the component or the server do. Default: 10 s.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        ClientBuilder {
-            timeout: timeout.min(LONGEST_TIMEOUT),
-            ..self
-        }
+    /// Sets the timeout of a call as a whole, whatever the component or the server do. Default: 10 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(MAX_TIMEOUT);
+        self
     }
 
-    /// How long connecting may take, and again the TLS handshake. Default: 5 s.
-    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
-        ClientBuilder {
-            connect_timeout: connect_timeout.min(LONGEST_TIMEOUT),
-            ..self
-        }
+    /// Sets the timeout for connecting, and again for the TLS handshake. Default: 5 s.
+    pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout.min(MAX_TIMEOUT);
+        self
     }
 
-    /// How large an answer may be, in bytes. Default: 8 MiB, which is also the most that the built-in component reads.
-    pub fn response_limit(self, response_limit: usize) -> Self {
-        ClientBuilder {
-            response_limit,
-            ..self
-        }
+    /// Sets the maximum size of a response in bytes. Default: 8 MiB, which is also the most that the built-in component
+    /// reads.
+    pub fn response_limit(mut self, response_limit: usize) -> Self {
+        self.response_limit = response_limit;
+        self
     }
 
-    /// How many calls run at once, 1 at least; more wait for their turn, in the time they have. The bound of the runtime,
-    /// which all clients share, comes on top: one tenant whose Consul hangs does not hold up the others. Default: a
-    /// quarter of the runtime's.
-    pub fn max_calls(self, max_calls: u32) -> Self {
-        ClientBuilder {
-            max_calls: Some(max_calls),
-            ..self
-        }
+    /// Sets how many calls run at once, at least 1. Further calls wait within their timeout. Default: a quarter of the
+    /// runtime's limit, which all clients share, so that a tenant whose Consul hangs does not delay the others.
+    pub fn max_calls(mut self, max_calls: u32) -> Self {
+        self.max_calls = Some(max_calls);
+        self
     }
 
-    /// Is told of every request of the component that came to an end, for logs, traces and figures.
-    pub fn on_request(self, observer: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        ClientBuilder {
-            observer: Some(Arc::new(observer)),
-            ..self
-        }
+    /// Sets a function that is called after each request, for logging, tracing and metrics.
+    pub fn on_request(mut self, observer: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
     }
 
-    /// Checks the settings.
-    pub fn build(self, runtime: &Runtime) -> anyhow::Result<Client> {
-        let address = self.address.context(
-            "no address is set; there is no default, as it would hide a missing setting",
-        )??;
+    /// Builds the client.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no address is set, or if it is malformed.
+    pub fn build(self, runtime: &Runtime) -> Result<Client> {
+        let address = self
+            .address
+            .unwrap_or_else(|| Err(Error::invalid("address", "no address is set")))?;
         let origin = address.to_string();
-        let policy = self.policy.allow(&origin)?;
-        let token = match self.token {
-            Some(token) => Some((origin.parse()?, token)),
-            None => None,
-        };
-        let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4);
         let verifies = self.trust.verifies();
         let network = Network::new(network::Settings {
-            policy,
+            policy: self.policy.allow(&origin)?,
             trust: self.trust,
-            token,
+            origin: &origin,
+            token: self.token,
             connect_timeout: self.connect_timeout,
             response_limit: self.response_limit,
             observer: self.observer,
         })?;
+        let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4).max(1);
         Ok(Client(Arc::new(Inner {
             runtime: runtime.clone(),
             network: Arc::new(network),
@@ -195,11 +176,7 @@ impl ClientBuilder {
             address,
             verifies,
             timeout: self.timeout,
-            turns: Semaphore::new(usize::try_from(max_calls.max(1))?),
+            calls: Semaphore::new(usize::try_from(max_calls).unwrap_or(Semaphore::MAX_PERMITS)),
         })))
     }
-}
-
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

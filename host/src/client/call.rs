@@ -1,126 +1,102 @@
-//! One call: a fresh store, a deadline, and what is said when it does not come to its own end.
+//! One call: a fresh store, a deadline, and the error reported when a call is cut short.
 
 use super::Client;
-use crate::bindings::Exports;
-use crate::bindings::types::{self, Agent};
+use crate::component::{self, Agent, Exports};
 use crate::error::{Error, ErrorKind, Exchange, Result};
-use crate::runtime::{Hooks, Journal, MAX_MEMORY, State};
+use crate::runtime::{Hooks, Journal, MAX_MEMORY};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower};
 
 impl Client {
-    /// Calls a typed function.
-    pub(super) async fn call<T>(
-        &self,
-        operation: impl AsyncFnOnce(
-            &Exports,
-            &mut Store<State>,
-            &Agent,
-        ) -> wasmtime::Result<Result<T, types::Error>>,
-    ) -> Result<T> {
-        let journal = Arc::new(Journal::default());
-        match self.sandboxed(self.0.timeout, &journal, operation).await? {
-            Ok(value) => Ok(value),
-            Err(error) => Err(self.explained(error, &journal)),
-        }
-    }
-
-    /// Runs an operation in a fresh store, under the deadline. The network gives up a little earlier than the deadline,
-    /// so that the component itself can say what it was waiting for.
-    pub(super) async fn sandboxed<T>(
-        &self,
+    /// Calls a function of the component in a fresh store, under a deadline.
+    ///
+    /// The network gives up a little earlier than the deadline, so that the component itself can report what it was
+    /// waiting for.
+    pub(super) async fn sandboxed<'a, P, T>(
+        &'a self,
         timeout: Duration,
         journal: &Arc<Journal>,
-        operation: impl AsyncFnOnce(&Exports, &mut Store<State>, &Agent) -> wasmtime::Result<T>,
-    ) -> Result<T> {
+        function: impl FnOnce(&Exports) -> &ComponentExportIndex,
+        parameters: impl FnOnce(&'a Agent) -> P,
+    ) -> Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
         let inner = &self.0;
         let deadline = Instant::now() + timeout;
-        let patience = deadline - (timeout / 10).min(Duration::from_millis(50));
-        let hooks = Hooks::new(inner.network.clone(), journal.clone(), patience);
-        let turn = async {
-            let turn = inner.turns.acquire().await?;
-            anyhow::Ok((turn, inner.runtime.slot().await?))
+        let network_deadline = deadline - (timeout / 10).min(Duration::from_millis(50));
+        let hooks = Hooks::new(inner.network.clone(), journal.clone(), network_deadline);
+        let places = async {
+            let place = inner.calls.acquire().await?;
+            anyhow::Ok((place, inner.runtime.slot().await?))
         };
-        let _turn = match tokio::time::timeout_at(patience, turn).await {
-            Ok(Ok(turn)) if Instant::now() < patience => turn,
-            Ok(Err(error)) => return Err(self.stopped(&error, timeout, journal)),
-            Ok(Ok(_)) | Err(_) => return Err(self.out_of_turn(timeout, journal)),
+        let _places = match tokio::time::timeout_at(network_deadline, places).await {
+            Ok(Ok(places)) if Instant::now() < network_deadline => places,
+            Ok(Err(error)) => return Err(self.trapped(&error, timeout, journal)),
+            Ok(Ok(_)) | Err(_) => return Err(self.never_started(timeout, journal)),
         };
         let run = async {
             let mut store = inner.runtime.store(hooks, deadline);
-            let exports = inner
-                .runtime
-                .component()
-                .instantiate_async(&mut store)
-                .await?;
-            anyhow::Ok(operation(&exports, &mut store, &inner.agent).await?)
+            let (exports, instance) = inner.runtime.instantiate(&mut store).await?;
+            let parameters = parameters(&inner.agent);
+            let result =
+                component::call(&instance, &mut store, function(exports), parameters).await?;
+            anyhow::Ok(result)
         };
         match tokio::time::timeout_at(deadline, run).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(trap)) => Err(self.stopped(&trap, timeout, journal)),
-            Err(_) => Err(self.out_of_time(timeout, journal)),
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(self.trapped(&error, timeout, journal)),
+            Err(_) => Err(self.timed_out(timeout, journal)),
         }
     }
 
-    fn out_of_turn(&self, timeout: Duration, journal: &Journal) -> Error {
-        self.cut_off(
-            ErrorKind::Timeout,
-            &format!(
-                "the call waited {timeout:?} for its turn: as many as may run at once are running"
-            ),
-            journal,
-        )
+    fn never_started(&self, timeout: Duration, journal: &Journal) -> Error {
+        let message =
+            format!("the call waited {timeout:?} for its turn, because too many calls are running");
+        self.cut_short(ErrorKind::Timeout, &message, journal)
     }
 
-    fn out_of_time(&self, timeout: Duration, journal: &Journal) -> Error {
-        self.cut_off(
-            ErrorKind::Timeout,
-            &format!("the call took longer than the {timeout:?} it was given"),
-            journal,
-        )
+    fn timed_out(&self, timeout: Duration, journal: &Journal) -> Error {
+        let message = format!("the call exceeded its timeout of {timeout:?}");
+        self.cut_short(ErrorKind::Timeout, &message, journal)
     }
 
-    fn stopped(&self, trap: &anyhow::Error, timeout: Duration, journal: &Journal) -> Error {
-        let why = match trap.downcast_ref::<wasmtime::Trap>() {
-            Some(wasmtime::Trap::Interrupt) => return self.out_of_time(timeout, journal),
+    fn trapped(&self, error: &anyhow::Error, timeout: Duration, journal: &Journal) -> Error {
+        let why = match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::Interrupt) => return self.timed_out(timeout, journal),
             Some(_) if journal.out_of_memory() => format!(
-                "it needs more than the {} MiB of memory that it may have",
+                "it needs more than the {} MiB of memory that it may use",
                 MAX_MEMORY >> 20
             ),
             Some(trap) => trap.to_string(),
-            None => format!("{trap:#}"),
+            None => format!("{error:#}"),
         };
         let message = format!("the component was stopped: {why}");
-        self.cut_off(ErrorKind::Other, &message, journal)
+        self.cut_short(ErrorKind::Other, &message, journal)
     }
 
-    /// The error of a call that did not come to its own end.
-    fn cut_off(&self, kind: ErrorKind, message: &str, journal: &Journal) -> Error {
-        let request = journal
-            .request()
-            .map(|(method, path)| (method, self.redacted(path)));
+    /// The error of a call that the host ended.
+    fn cut_short(&self, kind: ErrorKind, message: &str, journal: &Journal) -> Error {
+        let mut message = message.to_owned();
+        let request = journal.request();
+        if let Some((method, path)) = &request {
+            message.push_str(&format!(
+                " (last request: {method} {}{path})",
+                self.0.address
+            ));
+        }
         let maybe_applied = journal.wrote();
-        let place = match &request {
-            Some((method, path)) => format!(" (last request: {method} {}{path})", self.0.address),
-            None => String::new(),
+        if maybe_applied {
+            message.push_str("; Consul may have applied a write, so check before you try again");
+        }
+        let error = Error::new(kind, message).with_maybe_applied(maybe_applied);
+        let error = match request {
+            Some((method, path)) => error.with_exchange(Exchange::new(method, path)),
+            None => error,
         };
-        let applied = if maybe_applied {
-            " What it had asked Consul to change may have been carried out: look before trying again."
-        } else {
-            ""
-        };
-        Error::from(types::Error {
-            kind,
-            message: format!("{message}{place}.{applied}"),
-            exchange: request.map(|(method, path)| Exchange {
-                method,
-                path,
-                status: None,
-                text: String::new(),
-            }),
-            maybe_applied,
-        })
+        self.0.network.redactor().error(error)
     }
 }

@@ -1,27 +1,32 @@
-//! The typed client: the component's operations as async functions, each in a sandbox of its own.
+//! The typed client: the component's operations as async functions, each call in a sandbox of its own.
 
 mod builder;
 mod call;
-mod explain;
-mod grant;
+mod hints;
+mod tenant_parameters;
 
 pub use builder::ClientBuilder;
-#[cfg(feature = "cli")]
-pub(crate) use explain::without;
 
-use crate::bindings::sessions::{Ensured, OnDifference};
-use crate::bindings::types::{Agent, Listing, NewSession, Session};
-use crate::error::Result;
+use crate::component as wire;
+use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::outcome::{Outcome, failure_from_component};
 use crate::runtime::{Journal, Runtime};
-use consul_session_guest::connection::Address;
-use consul_session_guest::words::{self, MAX_PARAMETERS};
+use crate::session::{Ensured, Listing, NewSession, OnDifference, Session};
+use consul_session_core::Address;
+use consul_session_core::arguments::{self, MAX_PARAMETERS};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tenant_parameters::TenantParameters;
 use tokio::sync::Semaphore;
+use wire::Failure;
 
-/// One tenant's access to one Consul: an address, credentials, trust, a policy and limits. Clients share a [`Runtime`]
-/// and nothing else. Cheap to clone.
+/// One tenant's access to one Consul: an address, credentials, trust, a policy and limits.
+///
+/// Clients share a [`Runtime`] and nothing else. Cloning is cheap. Every method fails with an [`Error`] whose
+/// [kind](Error::kind) tells what went wrong; dropping a future cancels the call, and a write that was under way may still
+/// be applied.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -30,149 +35,141 @@ struct Inner {
     network: Arc<Network>,
     address: Address,
     verifies: bool,
-    agent: Agent,
+    agent: wire::Agent,
     timeout: Duration,
-    turns: Semaphore,
+    calls: Semaphore,
 }
 
 impl Client {
-    /// Begins a client.
+    /// Starts building a client.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
 
-    /// Creates a session and returns its id. A repeated call makes another session.
+    /// Creates a session and returns its id. Every call creates another session.
     pub async fn create(&self, session: &NewSession) -> Result<String> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_create(store, agent, session)
-                .await
-        })
-        .await
+        let new = wire::NewSession::from(session);
+        self.call(|exports| &exports.create, |agent| (agent, &new))
+            .await
     }
 
-    /// Destroys the session with this id, whether it is there or not.
+    /// Destroys the session with this id, whether it exists or not.
     pub async fn destroy(&self, id: &str) -> Result<()> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_destroy(store, agent, id)
-                .await
-        })
-        .await
+        self.call(|exports| &exports.destroy, |agent| (agent, id))
+            .await
     }
 
-    /// The session with this id, if it is there and the token may read it.
+    /// Returns the session with this id, if it exists and the token may read it.
     pub async fn info(&self, id: &str) -> Result<Option<Session>> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_info(store, agent, id)
-                .await
-        })
-        .await
+        let found: Option<wire::Session> = self
+            .call(|exports| &exports.info, |agent| (agent, id))
+            .await?;
+        Ok(found.map(Session::from))
     }
 
-    /// The sessions of a node.
+    /// Lists the sessions of a node.
     pub async fn node(&self, name: &str) -> Result<Listing> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_node(store, agent, name)
-                .await
-        })
-        .await
+        let listing: wire::Listing = self
+            .call(|exports| &exports.node, |agent| (agent, name))
+            .await?;
+        Ok(listing.into())
     }
 
-    /// All sessions that the token may read.
+    /// Lists all sessions that the token may read.
     pub async fn list(&self) -> Result<Listing> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_list(store, agent)
-                .await
-        })
-        .await
+        let listing: wire::Listing = self.call(|exports| &exports.list, |agent| (agent,)).await?;
+        Ok(listing.into())
     }
 
-    /// Starts a session's TTL anew. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): it has ended, and its locks are lost.
+    /// Renews a session, so that its TTL starts again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the session has ended; its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_renew(store, agent, id)
-                .await
-        })
-        .await
+        let session: wire::Session = self
+            .call(|exports| &exports.renew, |agent| (agent, id))
+            .await?;
+        Ok(session.into())
     }
 
-    /// Makes sure that one session of this name exists. Callers that race end with one and the same.
+    /// Makes sure that one session of this name exists. Callers that race converge on the same session.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if a session of this name has other attributes and
+    /// `on_difference` is [`OnDifference::Refuse`].
     pub async fn ensure(
         &self,
         session: &NewSession,
         on_difference: OnDifference,
     ) -> Result<Ensured> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_ensure(store, agent, session, on_difference)
-                .await
-        })
-        .await
+        let new = wire::NewSession::from(session);
+        let on_difference = wire::OnDifference::from(on_difference);
+        let ensured: wire::Ensured = self
+            .call(
+                |exports| &exports.ensure,
+                |agent| (agent, &new, on_difference),
+            )
+            .await?;
+        Ok(ensured.into())
     }
 
-    /// Destroys every session of this name, on a node if one is given, and returns their ids.
+    /// Destroys every session of this name, on one node if `node` is given, and returns their ids.
     pub async fn remove(&self, name: &str, node: Option<&str>) -> Result<Vec<String>> {
-        self.call(async |exports, store, agent| {
-            exports
-                .consul_session_sessions()
-                .call_remove(store, agent, name, node)
-                .await
-        })
-        .await
+        self.call(|exports| &exports.remove, |agent| (agent, name, node))
+            .await
     }
 
-    /// The action door: the parameters of the automation module as a JSON object, and its result as one.
+    /// Runs an action for a tenant: `parameters` is a JSON object with the parameters of the automation module.
     ///
-    /// Connection parameters are the host's to grant: an address counts if the policy allows it, a token if the client
-    /// has none, a timeout if it is shorter; anything about TLS is refused.
-    pub async fn action(&self, parameters: &str) -> Result<String, String> {
+    /// The client decides about the connection. An address in the parameters is used if the policy allows it, a token if
+    /// the client has none, and a timeout if it is shorter than the client's. TLS settings are refused.
+    pub async fn action(&self, parameters: &str) -> Result<Outcome> {
         if parameters.len() > MAX_PARAMETERS {
-            return Err(words::too_large().to_json().to_string());
+            return Err(arguments::too_large());
         }
-        let (parameters, timeout) = self
-            .grant(parameters)
-            .map_err(|error| error.to_json().to_string())?;
+        let TenantParameters {
+            parameters,
+            timeout,
+        } = TenantParameters::check(self, parameters)?;
+        self.run(&parameters, timeout).await
+    }
+
+    /// Runs an action for the host itself: nothing in `parameters`, which must serialize to a JSON object, is checked
+    /// against the client.
+    ///
+    /// The client's address and timeout are used unless the parameters contain others.
+    pub async fn trusted_action(&self, parameters: impl Serialize) -> Result<Outcome> {
+        let parameters = TenantParameters::trusted(self, parameters)?;
+        self.run(&parameters, self.0.timeout).await
+    }
+
+    async fn run(&self, parameters: &str, timeout: Duration) -> Result<Outcome> {
         let journal = Arc::new(Journal::default());
-        let done = self
-            .sandboxed(timeout, &journal, async |exports, store, _| {
-                exports
-                    .consul_session_action()
-                    .call_run(store, &parameters)
-                    .await
-            })
-            .await;
-        match done {
-            Ok(Ok(result)) => Ok(self.explained_result(result)),
-            Ok(Err(failure)) => Err(self.explained_failure(failure, &journal)),
-            Err(error) => Err(error.to_json().to_string()),
+        let result: Result<String, String> = self
+            .sandboxed(timeout, &journal, |exports| &exports.run, |_| (parameters,))
+            .await?;
+        match result {
+            Ok(json) => Outcome::from_component(json, self.0.network.redactor()),
+            Err(json) => Err(self.explain(failure_from_component(&json), &journal)),
         }
     }
-}
 
-impl Default for NewSession {
-    /// A session that leaves everything to Consul: 15 s lock delay, behavior release, no TTL, tied to its node's health.
-    fn default() -> NewSession {
-        NewSession {
-            name: None,
-            node: None,
-            lock_delay: None,
-            behavior: None,
-            ttl: None,
-            node_checks: None,
-            service_checks: None,
-            checks: None,
-        }
+    /// Calls a typed function.
+    async fn call<'a, P, T>(
+        &'a self,
+        function: impl FnOnce(&wire::Exports) -> &wasmtime::component::ComponentExportIndex,
+        parameters: impl FnOnce(&'a wire::Agent) -> P,
+    ) -> Result<T>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
+        T: wasmtime::component::ComponentType + wasmtime::component::Lift + Send + Sync + 'static,
+    {
+        let journal = Arc::new(Journal::default());
+        let result: Result<T, Failure> = self
+            .sandboxed(self.0.timeout, &journal, function, parameters)
+            .await?;
+        result.map_err(|failure| self.explain(Error::from(failure), &journal))
     }
 }

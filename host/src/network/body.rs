@@ -1,15 +1,16 @@
-//! An answer's body, bounded in size and time.
+//! A response body, limited in size and time.
 
-use super::fault::{Fault, Kind};
-use super::{Data, Incoming};
+use super::error::{Kind, RequestError};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-pub(super) struct Bounded {
+pub(super) struct LimitedBody {
     incoming: Incoming,
     left: usize,
     between: Option<Duration>,
@@ -18,15 +19,15 @@ pub(super) struct Bounded {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Bounded {
+impl LimitedBody {
     pub(super) fn new(
         incoming: Incoming,
         limit: usize,
         between: Option<Duration>,
         deadline: Instant,
         permit: OwnedSemaphorePermit,
-    ) -> Bounded {
-        let mut bounded = Bounded {
+    ) -> LimitedBody {
+        let mut body = LimitedBody {
             incoming,
             left: limit,
             between,
@@ -34,12 +35,12 @@ impl Bounded {
             timer: Box::pin(tokio::time::sleep_until(deadline)),
             _permit: permit,
         };
-        bounded.wind_up();
-        bounded
+        body.reset_timer();
+        body
     }
 
-    /// Sets the timer for the next part; never beyond the deadline, so that a server which drips cannot hold a call.
-    fn wind_up(&mut self) {
+    /// Sets the timer for the next part, but never beyond the deadline, so that a server which drips cannot hold a call.
+    fn reset_timer(&mut self) {
         let next = self
             .between
             .map_or(self.deadline, |wait| Instant::now() + wait);
@@ -47,37 +48,42 @@ impl Bounded {
     }
 }
 
-impl Body for Bounded {
-    type Data = Data;
+impl Body for LimitedBody {
+    type Data = Bytes;
     type Error = wasmtime_wasi_http::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Data>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                let size = frame.data_ref().map_or(0, Data::len);
+                let size = frame.data_ref().map_or(0, Bytes::len);
                 match this.left.checked_sub(size) {
                     Some(left) => this.left = left,
                     None => {
-                        let fault = Fault::new(Kind::TooLarge, "the answer is larger than allowed");
-                        return Poll::Ready(Some(Err(fault.into_wasi())));
+                        let error = RequestError::new(
+                            Kind::TooLarge,
+                            "the response is larger than allowed",
+                        );
+                        return Poll::Ready(Some(Err(error.into_wasi())));
                     }
                 }
-                this.wind_up();
+                this.reset_timer();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(Fault::from_hyper(&error).into_wasi())))
+                Poll::Ready(Some(Err(RequestError::from_hyper(&error).into_wasi())))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => match this.timer.as_mut().poll(cx) {
                 Poll::Ready(()) => {
-                    let fault =
-                        Fault::new(Kind::ReadTimeout, "the answer was not complete in time");
-                    Poll::Ready(Some(Err(fault.into_wasi())))
+                    let error = RequestError::new(
+                        Kind::ReadTimeout,
+                        "the response was not complete in time",
+                    );
+                    Poll::Ready(Some(Err(error.into_wasi())))
                 }
                 Poll::Pending => Poll::Pending,
             },

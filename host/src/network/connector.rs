@@ -1,7 +1,8 @@
-//! Where a connection is made, or refused: resolve, look at each address, connect, shake hands; each under a timeout.
+//! Where a connection is made or refused: resolve the name, check each address, connect, and negotiate TLS, each under a
+//! timeout.
 
-use super::fault::{Fault, Kind};
-use crate::policy::{Policy, port};
+use super::error::{Kind, RequestError};
+use crate::policy::{Policy, host_of, port_of};
 use crate::trust::Trust;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -21,9 +22,8 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 tokio::task_local! {
-    /// Until when the request that needs a connection can wait for it. A client's connector serves all its calls, and
-    /// learns by this which one it is dialling for. A little earlier than the request itself gives up, so that a dial
-    /// that takes too long is reported as what it is: nothing was sent.
+    /// The deadline for connecting on behalf of the current request; a client's connector serves all of its calls. It is a
+    /// little earlier than the request's own, so that a slow connection attempt is reported as such: nothing was sent.
     pub(super) static DIAL_BY: Instant;
 }
 
@@ -51,10 +51,10 @@ impl Connector {
 
 impl Service<Uri> for Connector {
     type Response = Stream;
-    type Error = Fault;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + Send>>;
+    type Error = RequestError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, RequestError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -66,13 +66,13 @@ impl Service<Uri> for Connector {
 }
 
 impl Inner {
-    async fn connect(&self, uri: &Uri, dial_by: Option<Instant>) -> Result<Stream, Fault> {
+    async fn connect(&self, uri: &Uri, dial_by: Option<Instant>) -> Result<Stream, RequestError> {
         let host = uri.host().unwrap_or_default();
         let until = || {
             let own = Instant::now() + self.timeout;
             dial_by.map_or(own, |dial_by| own.min(dial_by))
         };
-        let tcp = self.dial(host, port(uri), until()).await?;
+        let tcp = self.dial(host, port_of(uri), until()).await?;
         if uri.scheme_str() != Some("https") {
             return Ok(Stream::new(tcp));
         }
@@ -80,46 +80,45 @@ impl Inner {
             let config = self.trust.client_config()?;
             Ok(TlsConnector::from(Arc::new(config)))
         });
-        let untrusted = |why: &String| Fault::new(Kind::Certificate, why.clone());
-        let tls = tls.as_ref().map_err(untrusted)?;
-        let name = self.trust.expected_name(host);
-        let name = name.map_err(|why| untrusted(&why))?;
+        let untrusted = |why: String| RequestError::new(Kind::Certificate, why);
+        let tls = tls.as_ref().map_err(|why| untrusted(why.clone()))?;
+        let name = self.trust.expected_name(host).map_err(untrusted)?;
         match timeout_at(until(), tls.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Stream::new(stream)),
-            Ok(Err(error)) => Err(Fault::from_handshake(&error)),
-            Err(_) => Err(Fault::new(
+            Ok(Err(error)) => Err(RequestError::from_handshake(&error)),
+            Err(_) => Err(RequestError::new(
                 Kind::ConnectTimeout,
                 "the TLS handshake took too long",
             )),
         }
     }
 
-    /// Tries the addresses of a name in turn, all under one timeout, of which each gets its share: one that swallows
-    /// everything leaves time for the others.
-    async fn dial(&self, host: &str, port: u16, until: Instant) -> Result<TcpStream, Fault> {
-        let too_long = |_| Fault::new(Kind::ConnectTimeout, "connecting took too long");
-        let name = host.trim_start_matches('[').trim_end_matches(']');
+    /// Tries the addresses of a name in turn. Each address gets an equal share of the remaining time, so a black-holed one
+    /// cannot starve the rest.
+    async fn dial(&self, host: &str, port: u16, until: Instant) -> Result<TcpStream, RequestError> {
+        let too_long = |_| RequestError::new(Kind::ConnectTimeout, "connecting took too long");
+        let name = host_of(host);
         let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((name, port)))
             .await
             .map_err(too_long)?
-            .map_err(|error| Fault::new(Kind::Resolve, error.to_string()))?
+            .map_err(|error| RequestError::new(Kind::Resolve, error.to_string()))?
             .collect();
-        let mut last = Fault::new(Kind::Resolve, format!("{name} has no address"));
+        let mut last = RequestError::new(Kind::Resolve, format!("{name} has no address"));
         let mut left = addresses.len() as u32;
         for address in addresses {
             let share = until.saturating_duration_since(Instant::now()) / left.max(1);
             left -= 1;
             if let Err(why) = self.policy.check_address(host, address.ip()) {
-                last = Fault::new(Kind::AddressDenied, why);
+                last = RequestError::new(Kind::AddressDenied, why);
                 continue;
             }
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    // A request is written in two parts, and Nagle's algorithm would hold the second back.
+                    // A request is written in two parts, and Nagle's algorithm would delay the second.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Ok(Err(error)) => last = Fault::from_dial(&error),
+                Ok(Err(error)) => last = RequestError::from_dial(&error),
                 Err(elapsed) => last = too_long(elapsed),
             }
         }

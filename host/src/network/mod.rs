@@ -1,21 +1,22 @@
-//! The network as a component gets it: every request passes [`Network::send`], where the policy decides, the token is
-//! added and every wait is bounded. One `Network` belongs to one client: no connection, TLS ticket or token is shared.
+//! The network of one client. Every request of a component passes [`Network::send`], where the policy decides, the token
+//! is added, and every wait is bounded. Clients share no connection, TLS ticket or token.
 
 mod body;
 mod connector;
-mod fault;
+mod error;
 
-pub(crate) use fault::Fault;
+pub(crate) use error::RequestError;
 
+use crate::error::Result;
 use crate::policy::{Policy, origin_of};
 use crate::token::Token;
 use crate::trust::Trust;
-use body::Bounded;
-use bytes::Bytes;
+use body::LimitedBody;
 use connector::Connector;
-use fault::Kind;
+use consul_session_core::redact::Redactor;
+use error::Kind;
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,19 +26,20 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{RequestOptions, WasiBody};
 
-/// Consul's header for a token.
+/// Consul's header for the token.
 pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-token");
 
-/// How long an idle connection is kept. Consul keeps its side open for good, proxies before it for 60 s and more.
+/// How long an idle connection is kept. Consul keeps its side open, and proxies in front of it usually for 60 s or more.
 const IDLE: Duration = Duration::from_secs(30);
-/// Idle connections kept per origin; more calls than this at once are rare, and cost a connection each.
+/// Idle connections kept per origin. More calls at once are rare, and cost a new connection each.
 const MAX_IDLE: usize = 32;
-/// By how much a dial gives up before its request does.
+/// How much earlier a connection attempt gives up than its request.
 const DIAL_MARGIN: Duration = Duration::from_millis(10);
-/// Headers of Consul's answers take under 1 KiB.
+/// Maximum number of response headers. Consul sends fewer than 20.
 const MAX_HEADERS: usize = 64;
 
-/// A request of a component that came to its end, as an observer is told of it. It never holds the host's token.
+/// A finished request, as passed to [`ClientBuilder::on_request`](crate::ClientBuilder::on_request). It never contains the
+/// host's token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -45,37 +47,45 @@ pub struct Report {
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// The status of the answer; none if there was none.
+    /// The status of the response, or none if there was none.
     pub status: Option<u16>,
-    /// How long it took until the answer's headers were there, or until the request was given up.
+    /// The time until the response's headers arrived or the request was given up.
     pub elapsed: Duration,
 }
 
-/// Is told of every request.
+/// Called after each request.
 pub(crate) type Observer = Arc<dyn Fn(&Report) + Send + Sync>;
 
 /// What a client may reach, and how.
 pub(crate) struct Network {
     client: Client<Connector, WasiBody>,
     policy: Arc<Policy>,
-    token: Option<(Uri, HeaderValue)>,
+    credential: Option<Credential>,
     response_limit: usize,
     observer: Option<Observer>,
 }
 
+/// A token, and the one origin that receives it.
+struct Credential {
+    origin: String,
+    header: HeaderValue,
+    token: Token,
+}
+
 /// The settings of a network.
-pub(crate) struct Settings {
+pub(crate) struct Settings<'a> {
     pub(crate) policy: Policy,
     pub(crate) trust: Trust,
-    /// The token, and the one origin that gets it.
-    pub(crate) token: Option<(Uri, Token)>,
+    /// The origin that receives the token.
+    pub(crate) origin: &'a str,
+    pub(crate) token: Option<Token>,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_limit: usize,
     pub(crate) observer: Option<Observer>,
 }
 
 impl Network {
-    pub(crate) fn new(settings: Settings) -> anyhow::Result<Network> {
+    pub(crate) fn new(settings: Settings<'_>) -> Result<Network> {
         let policy = Arc::new(settings.policy);
         let connector = Connector::new(policy.clone(), settings.trust, settings.connect_timeout);
         let client = Client::builder(TokioExecutor::new())
@@ -84,44 +94,51 @@ impl Network {
             .pool_timer(TokioTimer::new())
             .http1_max_headers(MAX_HEADERS)
             .build(connector);
-        let token = match settings.token {
+        let credential = match settings.token {
             None => None,
-            Some((origin, token)) => {
-                let mut value = HeaderValue::from_str(token.reveal())?;
-                value.set_sensitive(true);
-                Some((origin, value))
+            Some(token) => {
+                let header = HeaderValue::from_str(token.expose());
+                let mut header = header
+                    .map_err(|_| crate::Error::invalid("token", "`token` cannot be a header"))?;
+                header.set_sensitive(true);
+                Some(Credential {
+                    origin: settings.origin.to_owned(),
+                    header,
+                    token,
+                })
             }
         };
         Ok(Network {
             client,
             policy,
-            token,
+            credential,
             response_limit: settings.response_limit,
             observer: settings.observer,
         })
     }
 
-    /// Whether the host adds the token, so that a component may not send one of its own.
+    /// Whether the host adds the token, so that a component must not send one.
     pub(crate) fn injects_token(&self) -> bool {
-        self.token.is_some()
+        self.credential.is_some()
     }
 
-    /// The token that the host adds, to be kept out of messages.
-    pub(crate) fn token(&self) -> Option<&str> {
-        let (_, token) = self.token.as_ref()?;
-        token.to_str().ok()
+    /// Redacts the token that the host adds.
+    pub(crate) fn redactor(&self) -> Redactor<'_> {
+        let credential = self.credential.as_ref();
+        Redactor::new(credential.map(|credential| credential.token.expose()))
     }
 
-    /// Sends a request for a component. The deadline is the call's; the component may ask for less time to wait for an answer
-    /// and for each part of it, not for more. The
-    /// permit is given back when the answer has been read or dropped.
+    /// Sends a request for a component.
+    ///
+    /// `deadline` is the call's. The component may set shorter timeouts for the response and for each part of it, but not
+    /// longer ones. The permit is released when the response has been read or dropped.
     pub(crate) async fn send(
         &self,
         request: Request<WasiBody>,
         options: RequestOptions,
         deadline: Instant,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Response<WasiBody>, Fault> {
+    ) -> Result<Response<WasiBody>, RequestError> {
         let Some(observer) = &self.observer else {
             return self.exchange(request, options, deadline, permit).await;
         };
@@ -131,15 +148,18 @@ impl Network {
             .path_and_query()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let begun = Instant::now();
-        let answer = self.exchange(request, options, deadline, permit).await;
+        let start = Instant::now();
+        let result = self.exchange(request, options, deadline, permit).await;
         observer(&Report {
             method,
             path,
-            status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
-            elapsed: begun.elapsed(),
+            status: result
+                .as_ref()
+                .ok()
+                .map(|response| response.status().as_u16()),
+            elapsed: start.elapsed(),
         });
-        answer
+        result
     }
 
     async fn exchange(
@@ -148,41 +168,35 @@ impl Network {
         options: RequestOptions,
         deadline: Instant,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Response<WasiBody>, Fault> {
+    ) -> Result<Response<WasiBody>, RequestError> {
         self.policy
             .check(request.method(), request.uri())
-            .map_err(|why| Fault::new(Kind::Denied, why))?;
+            .map_err(|why| RequestError::new(Kind::Denied, why))?;
         self.inject_token(&mut request);
-        let until = |wait: Option<Duration>| {
-            let asked = wait.map_or(deadline, |wait| Instant::now() + wait);
-            asked.min(deadline)
-        };
-        let answer_by = until(options.first_byte_timeout);
-        let margin = DIAL_MARGIN.min(answer_by.saturating_duration_since(Instant::now()) / 4);
-        let exchange = connector::DIAL_BY.scope(answer_by - margin, self.client.request(request));
-        let response = match tokio::time::timeout_at(answer_by, exchange).await {
-            Ok(response) => response.map_err(Fault::from_client)?,
-            Err(_) => return Err(Fault::new(Kind::ReadTimeout, "no answer came in time")),
+        let respond_by = options
+            .first_byte_timeout
+            .map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
+        let margin = DIAL_MARGIN.min(respond_by.saturating_duration_since(Instant::now()) / 4);
+        let exchange = connector::DIAL_BY.scope(respond_by - margin, self.client.request(request));
+        let response = match tokio::time::timeout_at(respond_by, exchange).await {
+            Ok(response) => response.map_err(RequestError::from_client)?,
+            Err(_) => {
+                let why = "no response arrived in time";
+                return Err(RequestError::new(Kind::ReadTimeout, why));
+            }
         };
         let (limit, between) = (self.response_limit, options.between_bytes_timeout);
-        Ok(
-            response
-                .map(|body| Bounded::new(body, limit, between, deadline, permit).boxed_unsync()),
-        )
+        Ok(response
+            .map(|body| LimitedBody::new(body, limit, between, deadline, permit).boxed_unsync()))
     }
 
     fn inject_token(&self, request: &mut Request<WasiBody>) {
-        if let Some((origin, token)) = &self.token {
+        if let Some(credential) = &self.credential {
             request.headers_mut().remove(TOKEN_HEADER);
-            if origin_of(origin).eq_ignore_ascii_case(&origin_of(request.uri())) {
-                request.headers_mut().insert(TOKEN_HEADER, token.clone());
+            if origin_of(request.uri()).eq_ignore_ascii_case(&credential.origin) {
+                let header = credential.header.clone();
+                request.headers_mut().insert(TOKEN_HEADER, header);
             }
         }
     }
 }
-
-/// The body of an answer as hyper gives it.
-type Incoming = hyper::body::Incoming;
-
-/// A part of a body.
-type Data = Bytes;

@@ -1,18 +1,18 @@
-//! What `wasi:http` does in one call: all of it goes through the client's network, and into the call's journal.
+//! The requests of one call: each goes through the client's network, and into the call's journal.
 
 use super::journal::Journal;
-use crate::network::{Fault, Network, TOKEN_HEADER};
+use crate::network::{Network, RequestError, TOKEN_HEADER};
 use http::Request;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// Requests at once in one call. The built-in component makes one after the other; without a bound 10,000 connections were
-/// open within a second.
+/// Maximum number of concurrent requests in one call. The built-in component makes one after the other. Without a limit, a
+/// hostile one opened 10,000 connections within a second.
 const MAX_REQUESTS: usize = 8;
 
-/// The way of one call's requests to the network.
+/// Connects the `wasi:http` of one call to the network.
 pub(crate) struct Hooks {
     network: Arc<Network>,
     journal: Arc<Journal>,
@@ -62,22 +62,22 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             journal.begin(&request);
             let method = request.method().clone();
-            let answer = match permit {
+            let result = match permit {
                 Ok(permit) => {
                     network
                         .send(request, options.unwrap_or_default(), deadline, permit)
                         .await
                 }
-                Err(_) => Err(Fault::too_many()),
+                Err(_) => Err(RequestError::too_many()),
             };
-            match answer {
+            match result {
                 Ok(response) => {
                     let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
                     Ok((response, done))
                 }
-                Err(fault) => {
-                    journal.fault(&method, &fault);
-                    Err(fault.into_wasi())
+                Err(error) => {
+                    journal.failed(&method, &error);
+                    Err(error.into_wasi())
                 }
             }
         })

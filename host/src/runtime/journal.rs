@@ -1,11 +1,11 @@
-//! What the host saw of a call.
+//! What the host observed of a call.
 
-use crate::network::Fault;
+use crate::network::RequestError;
 use http::{Method, Request};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi_http::WasiBody;
 
-/// The last request, the last fault in detail, and whether a write went out.
+/// The last request, the reason of its failure, and whether a write was sent.
 #[derive(Default)]
 pub(crate) struct Journal(Mutex<Entries>);
 
@@ -18,22 +18,22 @@ struct Entries {
 }
 
 impl Journal {
-    /// The method and path of the last request that the component made, allowed or not.
+    /// The method and path of the last request, allowed or not.
     pub(crate) fn request(&self) -> Option<(String, String)> {
         self.entries().request.clone()
     }
 
-    /// What the component could not be told about the last fault.
+    /// The reason of the last failure, as far as the component does not know it.
     pub(crate) fn detail(&self) -> Option<String> {
         self.entries().detail.clone()
     }
 
-    /// Whether a request that writes was sent, or is under way.
+    /// Whether a write was sent or is under way.
     pub(crate) fn wrote(&self) -> bool {
         self.entries().writes > 0
     }
 
-    /// Whether the component asked for more memory than it may have.
+    /// Whether the component hit its memory limit. It then simply traps, so the cause is recorded here.
     pub(crate) fn out_of_memory(&self) -> bool {
         self.entries().out_of_memory
     }
@@ -50,10 +50,10 @@ impl Journal {
         entries.writes += usize::from(writes(request.method()));
     }
 
-    pub(super) fn fault(&self, method: &Method, fault: &Fault) {
+    pub(super) fn failed(&self, method: &Method, error: &RequestError) {
         let mut entries = self.entries();
-        entries.detail = fault.hidden_detail().map(str::to_owned);
-        if fault.is_before_sending() {
+        entries.detail = error.hidden_detail().map(str::to_owned);
+        if error.is_before_sending() {
             entries.writes -= usize::from(writes(method));
         }
     }

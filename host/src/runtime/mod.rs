@@ -7,106 +7,130 @@ mod ticker;
 
 pub(crate) use hooks::Hooks;
 pub(crate) use journal::Journal;
-pub(crate) use store::State;
 
-use crate::bindings::ExportsPre;
-use anyhow::{Context, Result, anyhow};
+use crate::component::Exports;
+use crate::error::{Error, ErrorKind, Result};
+use consul_session_component::engine_config;
 use std::path::Path;
 use std::sync::Arc;
+use store::State;
 use ticker::{Running, Ticker};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, Instance, InstancePre, Linker};
+use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
-/// The component that was built with this crate.
+/// The built-in component.
 const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
-/// The same as a command, for other hosts.
+/// The same component as a command, for other hosts.
 const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"));
-/// The plugin, compiled when this crate was built.
+/// The built-in component, compiled when this crate was built.
 const PLUGIN_COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.cwasm"));
 
-/// Calls at once; more wait for their turn.
+/// Default limit of concurrent calls.
 const MAX_CALLS: u32 = 256;
-/// Of each memory of a component; the built-in one has a single one. The largest list of sessions that it reads, 8 MiB or
-/// 36,000 short ones, takes 90 MiB.
+/// Maximum size of each linear memory in bytes. The largest list that the component reads, 8 MiB or 36,000 short
+/// sessions, takes 90 MiB.
 pub(crate) const MAX_MEMORY: usize = 128 << 20;
 
-/// What the component of one call may have of each.
+// What the component of one call may have of each.
 const INSTANCES: u32 = 4;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 4;
 
-/// A component, ready to be called. Cheap to clone; one is enough for a program, and clients of different tenants may
-/// share it, as nothing survives a call.
+/// A component, ready to be called.
+///
+/// One runtime is enough for a program: clients of different tenants may share it, because nothing survives a call.
+/// Cloning is cheap.
 #[derive(Clone)]
 pub struct Runtime(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
-    component: ExportsPre<State>,
+    component: InstancePre<State>,
+    exports: Exports,
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
 }
 
 impl Runtime {
-    /// The built-in component, compiled when this crate was built.
+    /// Loads the built-in component, which was compiled when this crate was built. At most 256 calls run at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the address space for the calls cannot be reserved.
     pub fn new() -> Result<Runtime> {
         Runtime::with_calls(MAX_CALLS)
     }
 
-    /// As [`Runtime::new`], for at most so many calls at once, instead of 256.
+    /// Like [`Runtime::new`], with another limit of concurrent calls.
     pub fn with_calls(calls: u32) -> Result<Runtime> {
-        anyhow::ensure!(calls > 0, "a runtime for no call at all");
+        if calls == 0 {
+            return Err(failed("a runtime needs room for at least one call"));
+        }
         if PLUGIN_COMPILED.is_empty() {
-            return Err(anyhow!(
-                "this build has no component: it was made for documentation or lints"
+            return Err(failed(
+                "this build contains no component, because it was made for documentation or lints",
             ));
         }
         let engine = engine(calls)?;
-        // SAFETY: the bytes are those that this crate's build script got from the same version of wasmtime; they are part
-        // of this program's text, and nobody can exchange them without exchanging the program.
+        // SAFETY: the bytes come from this crate's build script, which used the same version of wasmtime. They are part of
+        // this program, and cannot be replaced without replacing the program.
         #[expect(
             unsafe_code,
             reason = "loading code that was compiled when this crate was built"
         )]
         let component = unsafe { Component::deserialize(&engine, PLUGIN_COMPILED) };
         let component = component
-            .map_err(anyhow::Error::from)
-            .context("loading the built-in component")?;
+            .map_err(|error| failed(&format!("cannot load the built-in component: {error:#}")))?;
         Runtime::link(engine, &component, calls)
     }
 
-    /// Another component with the same exports, from its bytes; it is compiled now.
+    /// Compiles and loads another component with the same exports.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not such a component, or if it imports more than `wasi:http` and `wasi:io`.
     pub fn from_bytes(component: &[u8]) -> Result<Runtime> {
         let engine = engine(MAX_CALLS)?;
-        let component = Component::new(&engine, component)?;
+        let component = Component::new(&engine, component)
+            .map_err(|error| failed(&format!("cannot compile the component: {error:#}")))?;
         Runtime::link(engine, &component, MAX_CALLS)
     }
 
-    /// Another component with the same exports, from a file; it is compiled now.
+    /// Like [`Runtime::from_bytes`], from a file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Runtime> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Runtime::from_bytes(&bytes).with_context(|| path.display().to_string())
+        let bytes = std::fs::read(path)
+            .map_err(|error| failed(&format!("cannot read {}: {error}", path.display())))?;
+        Runtime::from_bytes(&bytes).map_err(|error| error.context(&path.display().to_string()))
     }
 
     fn link(engine: Engine, component: &Component, calls: u32) -> Result<Runtime> {
+        let unsuitable = |why: String| {
+            failed(&format!(
+                "the component does not fit this host, which provides wasi:http and wasi:io and calls consul:session/sessions and consul:session/action: {why}"
+            ))
+        };
+        let exports = Exports::of(component)
+            .map_err(|missing| unsuitable(format!("it does not export {missing}")))?;
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi_io::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi_io::add_to_linker_async(&mut linker)
+            .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+            .map_err(|error| failed(&format!("cannot provide wasi:http: {error:#}")))?;
         let component = linker
             .instantiate_pre(component)
-            .and_then(ExportsPre::new)
-            .map_err(anyhow::Error::from)
-            .context("not a component for this host, which provides wasi:http and wasi:io and runs what exports consul:session/sessions and consul:session/action")?;
+            .map_err(|error| unsuitable(format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine)
+            .map_err(|error| failed(&format!("cannot start the epoch thread: {error}")))?;
+        let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Runtime(Arc::new(Inner {
-            ticker: Ticker::start(&engine)?,
+            ticker,
             engine,
             component,
+            exports,
             calls,
-            slots: Arc::new(Semaphore::new(usize::try_from(calls)?)),
+            slots: Arc::new(Semaphore::new(slots)),
         })))
     }
 
@@ -115,22 +139,27 @@ impl Runtime {
         PLUGIN
     }
 
-    /// The bytes of the component that is a command besides, for `wasmtime run -S http`.
+    /// The bytes of the component that is also a command, for `wasmtime run -S http`.
     pub fn command() -> &'static [u8] {
         COMMAND
     }
 
-    /// How many calls run at once.
+    /// The limit of concurrent calls.
     pub(crate) fn calls(&self) -> u32 {
         self.0.calls
     }
 
-    pub(crate) fn component(&self) -> &ExportsPre<State> {
-        &self.0.component
+    /// A new instance of the component.
+    pub(crate) async fn instantiate(
+        &self,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<(&Exports, Instance)> {
+        let instance = self.0.component.instantiate_async(store).await?;
+        Ok((&self.0.exports, instance))
     }
 
     /// Waits for a free slot.
-    pub(crate) async fn slot(&self) -> Result<Slot> {
+    pub(crate) async fn slot(&self) -> Result<Slot, AcquireError> {
         let permit = self.0.slots.clone().acquire_owned().await?;
         Ok(Slot {
             _permit: permit,
@@ -140,7 +169,6 @@ impl Runtime {
 }
 
 fn engine(calls: u32) -> Result<Engine> {
-    let mut config = crate::engine::config(None)?;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
         .total_core_instances(calls.saturating_mul(INSTANCES))
@@ -148,11 +176,19 @@ fn engine(calls: u32) -> Result<Engine> {
         .total_tables(calls.saturating_mul(TABLES))
         .total_stacks(calls)
         .max_memory_size(MAX_MEMORY)
-        // What a call of a few sessions touches stays mapped for the next one.
+        // Keeps the pages that a call of a few sessions touches mapped for the next one.
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(16 << 10);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Ok(Engine::new(&config)?)
+    engine_config(None)
+        .and_then(|mut config| {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+            Engine::new(&config)
+        })
+        .map_err(|error| failed(&format!("cannot set up wasmtime: {error:#}")))
+}
+
+fn failed(message: &str) -> Error {
+    Error::new(ErrorKind::Other, message)
 }
 
 /// Held by a running call.

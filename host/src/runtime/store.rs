@@ -19,7 +19,7 @@ pub(crate) struct State {
 }
 
 impl Runtime {
-    /// A store for one call. The component is stopped at `deadline`, wherever it is.
+    /// A store for one call. The component is interrupted at `deadline`, whatever it is doing.
     pub(crate) fn store(&self, hooks: Hooks, deadline: Instant) -> Store<State> {
         let state = State {
             table: ResourceTable::new(),
@@ -37,7 +37,7 @@ impl Runtime {
         };
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.limits);
-        // What a component may hand over in one host call: at most a result of 8 MiB.
+        // Bounds what a component passes to the host in one call. The largest result is 8 MiB.
         store.set_hostcall_fuel(16 << 20);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
@@ -67,7 +67,7 @@ impl WasiHttpView for State {
     }
 }
 
-/// The limits of a store. A component that meets the one of its memory can only trap; the journal keeps why.
+/// The limits of a store. A component that hits its memory limit simply traps, so the journal records the cause.
 struct Limits {
     fixed: StoreLimits,
     journal: Arc<Journal>,
@@ -80,11 +80,11 @@ impl ResourceLimiter for Limits {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let may = self.fixed.memory_growing(current, desired, maximum)?;
-        if !may {
+        let allowed = self.fixed.memory_growing(current, desired, maximum)?;
+        if !allowed {
             self.journal.memory_refused();
         }
-        Ok(may)
+        Ok(allowed)
     }
 
     fn table_growing(

@@ -1,11 +1,10 @@
-//! The clock by which running components are looked at.
+//! The clock that interrupts running components.
 
-use anyhow::{Context, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// How often a running component is looked at. Its time is bounded by a clock; this only bounds how late.
+/// How often a running component can be interrupted: a deadline takes effect at most this late.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Advances the engine's epoch while calls are running, and sleeps while none is.
@@ -30,7 +29,7 @@ impl Ticking {
 }
 
 impl Ticker {
-    pub(super) fn start(engine: &Engine) -> Result<Ticker> {
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Ticker> {
         let ticking = Arc::new(Ticking::default());
         let (engine, shared) = (engine.clone(), ticking.clone());
         std::thread::Builder::new()
@@ -50,8 +49,7 @@ impl Ticker {
                         state = shared.lock();
                     }
                 }
-            })
-            .context("starting the epoch thread")?;
+            })?;
         Ok(Ticker(ticking))
     }
 

@@ -1,4 +1,4 @@
-//! Why a request failed on the network: the code that a component sees, and the detail that only the host knows.
+//! Why a request failed: the code that the component sees, and the detail that only the host knows.
 
 use rustls::AlertDescription;
 use std::error::Error as StdError;
@@ -8,13 +8,13 @@ use wasmtime_wasi_http::Error as WasiError;
 
 /// A failed request.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct RequestError {
     kind: Kind,
-    /// For people.
-    pub(crate) detail: String,
+    /// The reason, for people.
+    detail: String,
 }
 
-/// What the component is told.
+/// The kinds of failure, each with a code of its own in `wasi:http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Denied,
@@ -35,39 +35,39 @@ pub(crate) enum Kind {
     Internal,
 }
 
-impl Fault {
-    /// A component that sends more requests at once than it may.
-    pub(crate) fn too_many() -> Fault {
-        Fault::new(Kind::TooMany, "too many requests at once")
+impl RequestError {
+    /// The component has too many requests under way.
+    pub(crate) fn too_many() -> RequestError {
+        RequestError::new(Kind::TooMany, "too many requests at once")
     }
 
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Fault {
-        Fault {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> RequestError {
+        RequestError {
             kind,
             detail: detail.into(),
         }
     }
 
-    /// Reads the error of the pooled client: the connector's own fault, or what hyper found.
-    pub(super) fn from_client(error: hyper_util::client::legacy::Error) -> Fault {
+    /// The error of the pooled client: the connector's own, or hyper's.
+    pub(super) fn from_client(error: hyper_util::client::legacy::Error) -> RequestError {
         let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
         while let Some(current) = source {
-            if let Some(fault) = current.downcast_ref::<Fault>() {
-                return Fault::new(fault.kind, fault.detail.clone());
+            if let Some(error) = current.downcast_ref::<RequestError>() {
+                return RequestError::new(error.kind, error.detail.clone());
             }
             if let Some(error) = current.downcast_ref::<hyper::Error>() {
-                return Fault::from_hyper(error);
+                return RequestError::from_hyper(error);
             }
             source = current.source();
         }
-        Fault::new(Kind::Internal, error.to_string())
+        RequestError::new(Kind::Internal, error.to_string())
     }
 
-    pub(super) fn from_hyper(error: &hyper::Error) -> Fault {
+    pub(super) fn from_hyper(error: &hyper::Error) -> RequestError {
         let mut source = error.source();
         while let Some(current) = source {
             if let Some(error) = current.downcast_ref::<io::Error>() {
-                return Fault::from_io(error);
+                return RequestError::from_io(error);
             }
             source = current.source();
         }
@@ -80,64 +80,67 @@ impl Fault {
         } else {
             Kind::Internal
         };
-        Fault::new(kind, error.to_string())
+        RequestError::new(kind, error.to_string())
     }
 
-    /// Reads an error of an open connection, plain or TLS. A request may have gone out on it, so nothing is read as a
-    /// failure to connect, but what a server says that does not accept the client: under TLS 1.3 it says so only after the
-    /// client's side of the handshake, and before it reads a request.
-    fn from_io(error: &io::Error) -> Fault {
+    /// An error of an open connection, plain or TLS. A request may have been sent on it. The exception is a server that
+    /// rejects the client's certificate: under TLS 1.3 its alert arrives after the client's side of the handshake, but
+    /// before the server reads a request.
+    fn from_io(error: &io::Error) -> RequestError {
         match tls_error(error) {
             Some(rustls::Error::AlertReceived(alert)) if rejects_client(*alert) => {
-                Fault::from_alert(*alert)
+                RequestError::from_alert(*alert)
             }
             None if error.kind() == io::ErrorKind::TimedOut => {
-                Fault::new(Kind::ReadTimeout, error.to_string())
+                RequestError::new(Kind::ReadTimeout, error.to_string())
             }
-            _ => Fault::new(Kind::Terminated, error.to_string()),
+            _ => RequestError::new(Kind::Terminated, error.to_string()),
         }
     }
 
-    /// Reads an error of the attempt to connect to an address.
-    pub(super) fn from_dial(error: &io::Error) -> Fault {
+    /// An error while connecting to an address.
+    pub(super) fn from_dial(error: &io::Error) -> RequestError {
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => Kind::Refused,
             io::ErrorKind::TimedOut => Kind::ConnectTimeout,
             _ => Kind::Unreachable,
         };
-        Fault::new(kind, error.to_string())
+        RequestError::new(kind, error.to_string())
     }
 
-    /// Reads an error of a TLS handshake.
-    pub(super) fn from_handshake(error: &io::Error) -> Fault {
+    /// An error during the TLS handshake.
+    pub(super) fn from_handshake(error: &io::Error) -> RequestError {
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
-                Fault::new(Kind::Certificate, certificate_words(reason))
+                RequestError::new(Kind::Certificate, certificate_reason(reason))
             }
-            Some(rustls::Error::AlertReceived(alert)) => Fault::from_alert(*alert),
-            Some(rustls::Error::InvalidMessage(_)) => Fault::new(
+            Some(rustls::Error::AlertReceived(alert)) => RequestError::from_alert(*alert),
+            Some(rustls::Error::InvalidMessage(_)) => RequestError::new(
                 Kind::Handshake,
                 "the server does not speak TLS; is the scheme right?",
             ),
-            Some(other) => Fault::new(Kind::Handshake, other.to_string()),
-            None => Fault::new(
+            Some(other) => RequestError::new(Kind::Handshake, other.to_string()),
+            None => RequestError::new(
                 Kind::Handshake,
                 format!("the server closed the connection during the handshake: {error}"),
             ),
         }
     }
 
-    fn from_alert(alert: AlertDescription) -> Fault {
+    fn from_alert(alert: AlertDescription) -> RequestError {
         let hint = match alert {
             AlertDescription::CertificateRequired
             | AlertDescription::HandshakeFailure
-            | AlertDescription::BadCertificate => ": it may want a client certificate",
+            | AlertDescription::BadCertificate => "; it may require a client certificate",
             _ => "",
         };
-        Fault::new(Kind::Alert, format!("the server says {alert:?}{hint}"))
+        RequestError::new(
+            Kind::Alert,
+            format!("the server sent the alert {alert:?}{hint}"),
+        )
     }
 
-    /// Whether the fault is such that the server cannot have seen the request.
+    /// Whether the server cannot have seen the request.
     pub(crate) fn is_before_sending(&self) -> bool {
         match self.kind {
             Kind::Denied
@@ -159,7 +162,7 @@ impl Fault {
         }
     }
 
-    /// The error in the words of `wasi:http`.
+    /// The error as a code of `wasi:http`.
     pub(crate) fn into_wasi(self) -> WasiError {
         match self.kind {
             Kind::Denied => WasiError::HttpRequestDenied,
@@ -169,7 +172,7 @@ impl Fault {
                 rcode: Some(self.detail),
                 info_code: None,
             },
-            // Of all codes for a wait the one that nobody uses once a request is out: a component must be able to tell.
+            // The only timeout code that no host uses after a request was sent, so the component can tell them apart.
             Kind::ConnectTimeout => WasiError::DnsTimeout,
             Kind::Refused => WasiError::ConnectionRefused,
             Kind::Unreachable => WasiError::DestinationUnavailable,
@@ -188,7 +191,7 @@ impl Fault {
         }
     }
 
-    /// The detail, where the code alone does not carry it.
+    /// The detail, if the code does not carry it.
     pub(crate) fn hidden_detail(&self) -> Option<&str> {
         match self.kind {
             Kind::Denied
@@ -202,19 +205,19 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
     }
 }
 
-impl StdError for Fault {}
+impl StdError for RequestError {}
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Whether a server ends the handshake with it because of who the client is.
+/// Whether a server sends this alert because it does not accept the client.
 fn rejects_client(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -232,21 +235,18 @@ fn rejects_client(alert: AlertDescription) -> bool {
     )
 }
 
-const SELF_SIGNED: &str = "it is self-signed, or its signature is not by the CA that is trusted here; give the certificate itself, or its CA's (ca_path)";
+const SELF_SIGNED: &str = "it is self-signed, or its signature is not by the trusted CA; trust this certificate itself, or the certificate of its CA";
 
-fn certificate_words(reason: &rustls::CertificateError) -> String {
+fn certificate_reason(reason: &rustls::CertificateError) -> String {
     use rustls::CertificateError as E;
     match reason {
         E::UnknownIssuer => {
-            "it is not signed by a CA that is trusted here; give the CA's certificate (ca_path)"
-                .to_owned()
+            "it is not signed by a trusted CA; trust the certificate of its CA".to_owned()
         }
-        E::NotValidForName | E::NotValidForNameContext { .. } => {
-            format!(
-                "it is for another name ({reason}); use a name that is in it, or set the server name to verify"
-            )
-        }
-        // A CA's certificate as the server's own, and one signed by another key of a trusted CA's name.
+        E::NotValidForName | E::NotValidForNameContext { .. } => format!(
+            "it is for another name ({reason}); use a name that it contains, or set the server name to verify"
+        ),
+        // The certificate of a CA used as the server's own, or one signed by another key of a trusted CA's name.
         E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             SELF_SIGNED.to_owned()
         }

@@ -1,0 +1,238 @@
+//! The component's exports, and the types of the WIT package that they take and return.
+//!
+//! The types mirror `wit/types.wit` and `wit/sessions.wit` field by field; wasmtime checks them against the component
+//! when a function is called. They stay private: public types use durations instead of nanoseconds, and can grow.
+
+use crate::error::{Error, ErrorKind, Exchange};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower,
+};
+use wasmtime::{AsContextMut, Store};
+
+const SESSIONS: &str = "consul:session/sessions@0.1.0";
+const ACTION: &str = "consul:session/action@0.1.0";
+
+/// The functions of a component, looked up once.
+pub(crate) struct Exports {
+    pub(crate) create: ComponentExportIndex,
+    pub(crate) destroy: ComponentExportIndex,
+    pub(crate) info: ComponentExportIndex,
+    pub(crate) node: ComponentExportIndex,
+    pub(crate) list: ComponentExportIndex,
+    pub(crate) renew: ComponentExportIndex,
+    pub(crate) ensure: ComponentExportIndex,
+    pub(crate) remove: ComponentExportIndex,
+    pub(crate) run: ComponentExportIndex,
+}
+
+impl Exports {
+    /// Looks up every function, or returns the name of one that is missing.
+    pub(crate) fn of(component: &Component) -> Result<Exports, String> {
+        let find = |interface: &str, name: &str| {
+            component
+                .get_export_index(None, interface)
+                .and_then(|interface| component.get_export_index(Some(&interface), name))
+                .ok_or_else(|| format!("{interface}.{name}"))
+        };
+        Ok(Exports {
+            create: find(SESSIONS, "create")?,
+            destroy: find(SESSIONS, "destroy")?,
+            info: find(SESSIONS, "info")?,
+            node: find(SESSIONS, "node")?,
+            list: find(SESSIONS, "list")?,
+            renew: find(SESSIONS, "renew")?,
+            ensure: find(SESSIONS, "ensure")?,
+            remove: find(SESSIONS, "remove")?,
+            run: find(ACTION, "run")?,
+        })
+    }
+}
+
+/// Calls a function that returns a single value.
+pub(crate) async fn call<T, P, R>(
+    instance: &Instance,
+    store: &mut Store<T>,
+    function: &ComponentExportIndex,
+    parameters: P,
+) -> wasmtime::Result<R>
+where
+    T: Send + 'static,
+    P: ComponentNamedList + Lower + Send + Sync,
+    R: ComponentType + Lift + Send + Sync + 'static,
+    (R,): ComponentNamedList + Lift,
+{
+    let function = instance.get_typed_func::<P, (R,)>(store.as_context_mut(), function)?;
+    let (result,) = function
+        .call_async(store.as_context_mut(), parameters)
+        .await?;
+    Ok(result)
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Agent {
+    pub(crate) address: String,
+    pub(crate) token: Option<String>,
+    pub(crate) datacenter: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) partition: Option<String>,
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Clone, Copy, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Behavior {
+    #[component(name = "release")]
+    Release,
+    #[component(name = "delete")]
+    Delete,
+}
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(crate) struct ServiceCheck {
+    pub(crate) id: String,
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) node: String,
+    #[component(name = "lock-delay")]
+    pub(crate) lock_delay: i64,
+    pub(crate) behavior: Behavior,
+    pub(crate) ttl: Option<u64>,
+    #[component(name = "node-checks")]
+    pub(crate) node_checks: Vec<String>,
+    #[component(name = "service-checks")]
+    pub(crate) service_checks: Vec<ServiceCheck>,
+    pub(crate) checks: Vec<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) partition: Option<String>,
+    #[component(name = "create-index")]
+    pub(crate) create_index: u64,
+    #[component(name = "modify-index")]
+    pub(crate) modify_index: u64,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct NewSession {
+    pub(crate) name: Option<String>,
+    pub(crate) node: Option<String>,
+    #[component(name = "lock-delay")]
+    pub(crate) lock_delay: Option<u64>,
+    pub(crate) behavior: Option<Behavior>,
+    pub(crate) ttl: Option<u64>,
+    #[component(name = "node-checks")]
+    pub(crate) node_checks: Option<Vec<String>>,
+    #[component(name = "service-checks")]
+    pub(crate) service_checks: Option<Vec<ServiceCheck>>,
+    pub(crate) checks: Option<Vec<String>>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Listing {
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) filtered: bool,
+}
+
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum OnDifference {
+    #[component(name = "refuse")]
+    Refuse,
+    #[component(name = "recreate")]
+    Recreate,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Ensured {
+    pub(crate) session: Session,
+    pub(crate) created: bool,
+    pub(crate) replaced: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum FailureKind {
+    #[component(name = "invalid")]
+    Invalid(String),
+    #[component(name = "denied")]
+    Denied,
+    #[component(name = "not-found")]
+    NotFound,
+    #[component(name = "conflict")]
+    Conflict,
+    #[component(name = "unavailable")]
+    Unavailable,
+    #[component(name = "timeout")]
+    Timeout,
+    #[component(name = "transport")]
+    Transport,
+    #[component(name = "tls")]
+    Tls,
+    #[component(name = "protocol")]
+    Protocol,
+    #[component(name = "unsupported")]
+    Unsupported,
+    #[component(name = "other")]
+    Other,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct FailedExchange {
+    method: String,
+    path: String,
+    status: Option<u16>,
+    text: String,
+}
+
+/// The WIT record `error`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Failure {
+    kind: FailureKind,
+    message: String,
+    exchange: Option<FailedExchange>,
+    #[component(name = "maybe-applied")]
+    maybe_applied: bool,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        let kind = match failure.kind {
+            FailureKind::Invalid(parameter) => ErrorKind::Invalid(parameter),
+            FailureKind::Denied => ErrorKind::Denied,
+            FailureKind::NotFound => ErrorKind::NotFound,
+            FailureKind::Conflict => ErrorKind::Conflict,
+            FailureKind::Unavailable => ErrorKind::Unavailable,
+            FailureKind::Timeout => ErrorKind::Timeout,
+            FailureKind::Transport => ErrorKind::Transport,
+            FailureKind::Tls => ErrorKind::Tls,
+            FailureKind::Protocol => ErrorKind::Protocol,
+            FailureKind::Unsupported => ErrorKind::Unsupported,
+            FailureKind::Other => ErrorKind::Other,
+        };
+        let error = Error::new(kind, failure.message).with_maybe_applied(failure.maybe_applied);
+        match failure.exchange {
+            None => error,
+            Some(exchange) => {
+                let request = Exchange::new(exchange.method, exchange.path);
+                error.with_exchange(match exchange.status {
+                    Some(status) => request.answered(status, exchange.text),
+                    None => request,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What a component may reach and do. Everything is denied unless allowed: a policy is a list of origins and a set of
+//! operations, checked on every request against the URI that is really dialed, and again on every address that a name
+//! resolves to.
+
+mod operation;
+mod origin;
+
+pub use operation::Operation;
+pub(crate) use origin::{host_of, origin_of, port_of};
+
+use crate::error::Result;
+use http::{Method, Uri};
+use operation::{SESSION_OPERATIONS, classify};
+use origin::{Host, Origin};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The rules for a tenant's requests: which origins may be reached, and which operations of Consul's API are allowed
+/// there.
+///
+/// ```
+/// # use consul_session::{Operation, Policy};
+/// let policy = Policy::deny_all()
+///     .allow("https://*.consul.example:8501")?
+///     .only([Operation::Read, Operation::Renew]);
+/// # Ok::<(), consul_session::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Policy {
+    origins: Vec<Origin>,
+    operations: BTreeSet<Operation>,
+}
+
+impl Policy {
+    /// Allows no origin. On the origins added later, every operation on sessions is allowed.
+    pub fn deny_all() -> Policy {
+        Policy {
+            origins: Vec::new(),
+            operations: SESSION_OPERATIONS.into_iter().collect(),
+        }
+    }
+
+    /// Allows an origin: `https://consul.example:8501`, `http://*.consul.example:8500` (any name below the domain, but not
+    /// the domain itself), `http://10.0.0.0/8:8500`, or any of these with `*` for any port.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the origin is malformed.
+    pub fn allow(mut self, origin: &str) -> Result<Policy> {
+        self.origins.push(origin.parse()?);
+        Ok(self)
+    }
+
+    /// Allows these operations and no others.
+    #[must_use]
+    pub fn only(mut self, operations: impl IntoIterator<Item = Operation>) -> Policy {
+        self.operations = operations.into_iter().collect();
+        self
+    }
+
+    /// Checks a request. The error says why it is denied.
+    pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<(), String> {
+        if !self.origins.iter().any(|origin| origin.matches(uri)) {
+            let allowed: Vec<String> = self.origins.iter().map(Origin::to_string).collect();
+            let allowed = match allowed.as_slice() {
+                [] => "none".to_owned(),
+                allowed => allowed.join(", "),
+            };
+            let origin = origin_of(uri);
+            return Err(format!(
+                "{origin} is not an allowed origin; allowed: {allowed}"
+            ));
+        }
+        let operation = classify(method, uri)?;
+        if !self.operations.contains(&operation) {
+            let allowed: Vec<&str> = self
+                .operations
+                .iter()
+                .map(|operation| operation.as_str())
+                .collect();
+            return Err(format!(
+                "the operation `{operation}` is not allowed; allowed: {}",
+                allowed.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks an address that a name resolved to. Allowing a name does not allow every address it resolves to.
+    ///
+    /// Most metadata services of clouds use link-local addresses, which no name may resolve to. The other metadata
+    /// addresses and loopback are allowed only for a name that the policy lists as a whole: whoever owns a domain can
+    /// point a name that matches a pattern anywhere.
+    pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
+        if host_of(host).parse::<IpAddr>().is_ok() {
+            return Ok(());
+        }
+        let address = address.to_canonical();
+        let forbidden = match address {
+            IpAddr::V4(v4) => {
+                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+            }
+            IpAddr::V6(v6) => {
+                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
+            }
+        };
+        let listed = || {
+            self.origins.iter().any(
+                |origin| matches!(&origin.host, Host::Name(name) if name.eq_ignore_ascii_case(host)),
+            )
+        };
+        if forbidden || is_local(address) && !listed() {
+            return Err(format!(
+                "{host} resolves to {address}, a local or metadata address; names must not resolve there"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an address is loopback or a metadata service outside of the link-local range.
+fn is_local(address: IpAddr) -> bool {
+    const METADATA: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    address.is_loopback() || METADATA.contains(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(origin: &str, uri: &str) -> bool {
+        let policy = Policy::deny_all().allow(origin).unwrap();
+        policy.check(&Method::GET, &uri.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn denies_by_default() {
+        let uri = "http://localhost:8500/v1/session/list".parse().unwrap();
+        let error = Policy::deny_all().check(&Method::GET, &uri).unwrap_err();
+        assert!(
+            error.contains("http://localhost:8500") && error.contains("none"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn matches_the_origin_that_is_dialed() {
+        let list = "/v1/session/list";
+        for (origin, base, expected) in [
+            ("http://h:8500", "http://h:8500", true),
+            ("http://h:8500", "http://H:8500", true),
+            ("http://h:8500", "https://h:8500", false),
+            ("http://h:8500", "http://h:8501", false),
+            ("http://h:8500", "http://h", false),
+            ("http://h:80", "http://h", true),
+            ("https://h:443", "https://h", true),
+            ("http://h:*", "http://h:1", true),
+            ("http://h:8500", "http://h.evil:8500", false),
+            ("http://h:8500", "http://h:8500@evil:8500", false),
+            ("http://h:8500", "http://x@h:8500", false),
+            ("http://*.d.example:1", "http://a.b.d.example:1", true),
+            ("http://*.d.example:1", "http://d.example:1", false),
+            ("http://*.d.example:1", "http://evild.example:1", false),
+            ("http://10.0.0.0/8:1", "http://10.255.0.1:1", true),
+            ("http://10.0.0.0/8:1", "http://11.0.0.1:1", false),
+            ("http://10.0.0.0/8:1", "http://10.evil.example:1", false),
+            ("http://127.0.0.1:1", "http://[::ffff:127.0.0.1]:1", true),
+            ("http://[::1]:1", "http://[::1]:1", true),
+            ("http://127.0.0.1:1", "http://localhost:1", false),
+        ] {
+            assert_eq!(
+                allows(origin, &format!("{base}{list}")),
+                expected,
+                "{origin} {base}"
+            );
+        }
+    }
+
+    #[test]
+    fn allows_only_the_given_operations() {
+        let policy = Policy::deny_all().allow("http://h:1").unwrap();
+        let read_only = policy.clone().only([Operation::Read]);
+        let list = "http://h:1/v1/session/list".parse().unwrap();
+        let create = "http://h:1/v1/session/create".parse().unwrap();
+        assert!(policy.check(&Method::PUT, &create).is_ok());
+        assert!(read_only.check(&Method::GET, &list).is_ok());
+        let denied = read_only.check(&Method::PUT, &create).unwrap_err();
+        assert_eq!(
+            denied,
+            "the operation `create` is not allowed; allowed: read"
+        );
+    }
+
+    #[test]
+    fn allowing_a_name_does_not_allow_every_address() {
+        let policy = Policy::deny_all();
+        for address in [
+            "169.254.169.254",
+            "0.0.0.0",
+            "fe80::1",
+            "::",
+            "::ffff:169.254.1.1",
+            "224.0.0.1",
+        ] {
+            assert!(
+                policy
+                    .check_address("innocent.example", address.parse().unwrap())
+                    .is_err(),
+                "{address}"
+            );
+        }
+        let policy = policy
+            .allow("http://localhost:1")
+            .unwrap()
+            .allow("http://*.example:1")
+            .unwrap();
+        for (host, address, expected) in [
+            ("localhost", "127.0.0.1", true),
+            ("LOCALHOST", "::1", true),
+            ("a.example", "127.0.0.1", false),
+            ("a.example", "::ffff:127.0.0.1", false),
+            ("a.example", "10.0.0.1", true),
+            ("a.example", "100.100.100.200", false),
+            ("a.example", "fd00:ec2::254", false),
+        ] {
+            assert_eq!(
+                policy.check_address(host, address.parse().unwrap()).is_ok(),
+                expected,
+                "{host} {address}"
+            );
+        }
+        assert!(
+            policy
+                .check_address("169.254.1.1", "169.254.1.1".parse().unwrap())
+                .is_ok()
+        );
+    }
+}
