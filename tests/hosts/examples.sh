@@ -7,7 +7,7 @@ set -euo pipefail
 target=$(cd "$1" && pwd)
 plugin=$(realpath "$2")
 here=$(cd "$(dirname "$0")" && pwd)
-examples=$here/../../host/examples
+examples=$here/../../integrations
 uuid='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$examples/python

@@ -28,13 +28,13 @@ trap 'rm -rf "$work"' EXIT
 case $host in
 python | native) "$python" "$here/python/driver.py" "$host" "$component" ;;
 javascript)
-    cp "$here"/../../host/examples/javascript/*.mjs "$here/javascript/driver.mjs" "$work"
+    cp "$here"/../../integrations/javascript/*.mjs "$here/javascript/driver.mjs" "$work"
     ln -s "$target/javascript/node_modules" "$work"
     (cd "$work" && node transpile.mjs "$component" && node driver.mjs "$here/operations.json")
     ;;
 ansible)
     "$python" "$here/python/driver.py" ansible >"$work/operations"
-    ANSIBLE_LIBRARY=$here/../../host/examples/ansible/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INJECT_FACT_VARS=false \
+    ANSIBLE_LIBRARY=$here/../../integrations/ansible/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INJECT_FACT_VARS=false \
         "$target/venv/bin/ansible-playbook" "$here/ansible/driver.yml" --inventory localhost, \
         -e ansible_connection=local -e ansible_python_interpreter="$python" \
         -e operations="$work/operations" -e component="$component" -e results="$work/results" >"$work/log" || {

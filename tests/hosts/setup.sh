@@ -6,7 +6,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-examples=$here/../../host/examples
+examples=$here/../../integrations
 mkdir -p "$1"
 target=$(cd "$1" && pwd)
 

@@ -106,7 +106,7 @@ fn a_port_that_is_taken_is_said() {
     let run = Program::new(["agent", "--listen", address]).run();
     assert_eq!(run.code, 1);
     assert!(
-        run.stderr.contains(&format!("cannot serve on {address}")),
+        run.stderr.contains(&format!("cannot listen on {address}")),
         "{}",
         run.stderr
     );
@@ -157,16 +157,13 @@ fn the_demo_needs_nothing() {
         "did you mean `name`?",
         "refused by the host",
         "fail denied",
-        "13 calls, each in a sandbox of its own",
+        "13 calls, each in a fresh sandbox",
     ] {
         assert!(run.stdout.contains(part), "no `{part}` in {}", run.stdout);
     }
-    // The recording in the README is of this demo.
+    // The README shows the beginning of this demo.
     let readme = include_str!("../../README.md");
-    for line in run.stdout.lines() {
-        let headline = line.trim_start().starts_with(|c: char| c.is_ascii_digit());
-        if (headline || line.starts_with("   call")) && !line.contains("on average") {
-            assert!(readme.contains(line), "not in the README: {line}");
-        }
+    for line in run.stdout.lines().skip(3).take(4) {
+        assert!(readme.contains(line), "not in the README: {line}");
     }
 }

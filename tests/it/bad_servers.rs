@@ -74,7 +74,7 @@ fn created() -> Vec<u8> {
 #[test]
 fn nobody_listens() {
     let url = format!("http://127.0.0.1:{}", closed_port());
-    fails_at(&url, "transport", None, NotApplied).says(&["refused", "Is Consul running"]);
+    fails_at(&url, "transport", None, NotApplied).says(&["refused", "is Consul running"]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn what_is_asked_for_twice_is_there_once() {
             json!({"before": [first["session"]], "after": [first["session"]]})
         );
     }
-    // Only what is asked for is compared.
+    // Only what is instead of is compared.
     let lax = apply(&agent.http, json!({"name": "present-twice"})).success();
     assert_eq!(lax["changed"], false);
     assert_eq!(
@@ -44,20 +44,20 @@ fn a_conflict_says_what_differs() {
     let Some(agent) = consul::plain() else { return };
     let stored = create(agent, json!({"name": "present-conflict", "ttl": 30}));
     for (asked, parts) in [
-        (json!({"ttl": 60}), ["ttl is 30s", "asked for 60s"]),
-        (json!({"ttl": 0}), ["ttl is 30s", "asked for none"]),
-        (json!({"delay": 1}), ["delay is 15s", "asked for 1s"]),
+        (json!({"ttl": 60}), ["ttl is 30s", "instead of 60s"]),
+        (json!({"ttl": 0}), ["ttl is 30s", "instead of none"]),
+        (json!({"delay": 1}), ["delay is 15s", "instead of 1s"]),
         (
             json!({"behavior": "delete"}),
-            ["behavior is release", "asked for delete"],
+            ["behavior is release", "instead of delete"],
         ),
         (
             json!({"checks": []}),
-            ["checks is [serfHealth]", "asked for []"],
+            ["checks is [serfHealth]", "instead of []"],
         ),
         (
             json!({"service_checks": ["web"]}),
-            ["service_checks is []", "asked for [web]"],
+            ["service_checks is []", "instead of [web]"],
         ),
         (
             json!({"ttl": 60, "delay": 1}),

@@ -58,7 +58,10 @@ fn help_and_version() {
             .lines()
             .find(|line| line.starts_with("Usage: "))
             .unwrap();
-        assert!(usage.contains(&format!(" {command} ")), "{usage}");
+        assert!(
+            usage.starts_with(&format!("Usage: consul-session {command}")),
+            "{usage}"
+        );
     }
     let version = run(&["--version"]);
     assert_eq!(version.code, 0);
@@ -88,7 +91,8 @@ fn wrong_usage_is_exit_2() {
     misused(&["list", "--tls-server-name", "bad name!"], "bad name!");
     misused(&["list", "--output", "xml"], "json");
     // What only the action knows to be wrong is wrong usage too, as long as nothing was sent.
-    misused(&["info", "not-an-id"], "UUID");
+    misused(&["info", "not-an-id"], "--name not-an-id");
+    misused(&["destroy", "not-an-id"], "--name not-an-id");
     misused(&["create", "--ttl", "5s"], "ttl");
     misused(&["create", "--delay", "61s"], "delay");
     misused(&["create", "--behavior", "explode"], "behavior");
@@ -124,17 +128,20 @@ fn a_failure_is_exit_1_and_on_standard_error() {
 #[test]
 fn the_action_door_fails_in_json() {
     let server = empty_consul();
-    for (input, code) in [
-        ("", 2),
-        (" \n", 2),
-        ("{", 2),
-        ("not JSON", 2),
-        ("[]", 2),
-        ("7", 2),
-        ("{} {}", 2),
-        (r#"{"state": "lst"}"#, 1),
-        (r#"{"nmae": "x"}"#, 1),
-        (r#"{"state": "list", "state": "lst"}"#, 1),
+    let oversized = format!(r#"{{"name": "{}"}}"#, "x".repeat(6 << 20));
+    for input in [
+        "",
+        " \n",
+        "{",
+        "not JSON",
+        "[]",
+        "7",
+        "{} {}",
+        r#"{"state": "lst"}"#,
+        r#"{"nmae": "x"}"#,
+        r#"{"state": "list", "state": "lst"}"#,
+        r#"{"name": "x", "ttl": 5}"#,
+        &oversized,
     ] {
         for arguments in [&["apply"][..], &["apply", "-"]] {
             let run = Program::new(arguments)
@@ -143,12 +150,12 @@ fn the_action_door_fails_in_json() {
                 .run();
             assert_eq!(
                 (run.code, run.stderr.as_str()),
-                (code, ""),
-                "{input}: {run:#?}"
+                (1, ""),
+                "{input:.100}: {run:#?}"
             );
             let failure = run.json();
-            assert_eq!(failure["failed"], true, "{input}");
-            assert_eq!(failure["error"]["kind"], "invalid", "{input}");
+            assert_eq!(failure["failed"], true, "{input:.100}");
+            assert_eq!(failure["error"]["kind"], "invalid", "{input:.100}");
         }
     }
     let invalid_utf8 = Program::new(["apply"])
@@ -156,18 +163,27 @@ fn the_action_door_fails_in_json() {
         .run();
     assert_eq!(
         (invalid_utf8.code, &invalid_utf8.json()["failed"]),
-        (2, &json!(true))
+        (1, &json!(true))
     );
-    for (argument, code) in [("lst", 1), ("=x", 1), ("nmae=x", 1)] {
+    for argument in ["lst", "=x", "nmae=x", "ttl=5"] {
         let run = run(&["apply", argument]);
-        assert_eq!((run.code, run.stderr.as_str()), (code, ""), "{argument}");
+        assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{argument}");
         assert_eq!(run.json()["error"]["kind"], "invalid", "{argument}");
     }
     let twice = run(&["apply", "state=list", "state=info"]);
     assert_eq!(
         (twice.code, &twice.json()["error"]["parameter"]),
-        (2, &json!("state"))
+        (1, &json!("state"))
     );
+    // The command line itself is wrong.
+    for wrong in [
+        &["apply", "--lst"][..],
+        &["apply", "state=list", "--timeout", "soon"],
+    ] {
+        let run = run(wrong);
+        assert_eq!((run.code, run.stderr.as_str()), (2, ""), "{wrong:?}");
+        assert_eq!(run.json()["error"]["kind"], "invalid", "{wrong:?}");
+    }
     assert_eq!(server.requests(), []);
 }
 
@@ -177,12 +193,7 @@ fn a_state_may_stand_alone() {
     let url = format!("url={}", server.url());
     let alone = run(&["apply", "list", &url]).success();
     assert_eq!(alone, run(&["apply", &url, "state=list"]).success());
-    for wrong in [
-        &["apply", "list", "state=list", &url][..],
-        &["apply", "--lst"],
-    ] {
-        assert_eq!(run(wrong).code, 2, "{wrong:?}");
-    }
+    run(&["apply", "list", "state=list", &url]).failure("invalid");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use wasmparser::{Encoding, Parser, Payload, Validator};
 
 /// It is fetched, audited and compiled by others.
-const MAX_SIZE: usize = 200_000;
+const MAX_SIZE: usize = 320_000;
 
 fn component() -> Vec<u8> {
     artifact("plugin")

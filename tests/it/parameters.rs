@@ -204,7 +204,11 @@ fn wrong_parameters_are_refused_before_any_request() {
         ),
         (json!({"name": "x", "state": ""}), "state", "one of present"),
         (json!({"name": "x", "checks": ["a", ""]}), "checks", "empty"),
-        (json!({"name": "x", "checks": ""}), "checks", "list []"),
+        (
+            json!({"name": "x", "checks": ""}),
+            "checks",
+            "[] for the empty list",
+        ),
         (
             json!({"name": "x", "node_checks": " "}),
             "node_checks",
@@ -231,7 +235,7 @@ fn wrong_parameters_are_refused_before_any_request() {
             "contradict",
         ),
         (json!({"name": "x", "node": "a/../b"}), "node", "`..`"),
-        (json!({"name": ["x"]}), "name", "text"),
+        (json!({"name": ["x"]}), "name", "must be a string"),
     ] {
         let message = refused(parameters.clone(), parameter);
         assert!(message.contains(part), "{parameters}: {message}");

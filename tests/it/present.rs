@@ -152,7 +152,7 @@ fn nodes_and_datacenters() {
         json!({"name": "present-nowhere", "node": "nowhere"}),
     )
     .failure("not-found")
-    .says(&["present-nowhere", "No node of this name"]);
+    .says(&["present-nowhere", "no node of this name"]);
     apply(
         &agent.http,
         json!({"name": "present-nowhere", "datacenter": "dc9"}),

@@ -1,10 +1,11 @@
 //! A hostile component in the sandbox: every trick ends in time, reaches nothing, and harms no one after it.
 
 use crate::client::runtime;
-use consul_session::{Client, NewSession, Policy, Runtime, Token};
+use consul_session::{Client, Error, NewSession, Policy, Runtime, Token};
+use consul_session_component::Artifact;
 use consul_session_dev_agent::DevAgent;
-use std::path::PathBuf;
-use std::process::Command;
+use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -13,43 +14,31 @@ const SHORT: Duration = Duration::from_secs(1);
 /// The time of a call that ends by something else, however slow the machine.
 const LONG: Duration = Duration::from_secs(60);
 
+const HOSTILE: Artifact = Artifact {
+    name: "hostile",
+    package: "consul-session-hostile",
+    target: "wasm32-unknown-unknown",
+    features: &[],
+};
+
 /// The hostile component, built once for all tests.
 fn hostile() -> &'static Runtime {
-    static HOSTILE: OnceLock<Runtime> = OnceLock::new();
-    HOSTILE.get_or_init(|| {
-        let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-        let target = workspace.join("target/hostile");
-        let output = Command::new(env!("CARGO"))
-            .current_dir(&workspace)
-            .args([
-                "rustc",
-                "--quiet",
-                "--lib",
-                "--crate-type",
-                "cdylib",
-                "--locked",
-            ])
-            .args([
-                "--package",
-                "consul-session-hostile",
-                "--profile",
-                "component",
-            ])
-            .args(["--target", "wasm32-unknown-unknown", "--target-dir"])
-            .arg(&target)
-            .env_remove("RUSTFLAGS")
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Runtime::from_file(
-            target.join("wasm32-unknown-unknown/component/consul_session_hostile.wasm"),
-        )
-        .unwrap()
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let component = HOSTILE.build(&workspace, &workspace.join("target/hostile"));
+        Runtime::from_bytes(&component.unwrap()).unwrap()
     })
+}
+
+/// Plays a trick, which is named together with its argument, and returns what it obtained.
+async fn play(client: &Client, trick: &str) -> Result<String, Error> {
+    let (trick, argument) = trick.split_once(' ').unwrap_or((trick, ""));
+    let outcome = client
+        .trusted_action(json!({"trick": trick, "argument": argument}))
+        .await?;
+    let result: Value = serde_json::from_str(outcome.as_json()).unwrap();
+    Ok(result["text"].as_str().unwrap().to_owned())
 }
 
 async fn agent() -> (DevAgent, Client) {
@@ -71,19 +60,20 @@ async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
     (agent, client)
 }
 
-/// Runs a trick that must fail with this in its failure.
-async fn fails(client: &Client, trick: &str, with: &str) {
-    let failure = client.action(trick).await.expect_err(trick);
-    assert!(failure.contains(with), "{trick}: {failure}");
+/// Plays a trick that must fail with this in its message.
+async fn fails(client: &Client, trick: &str, with: &str) -> Error {
+    let error = play(client, trick).await.expect_err(trick);
+    assert!(error.message().contains(with), "{trick}: {error:?}");
+    error
 }
 
 #[tokio::test]
 async fn time_and_memory_are_bounded() {
     let (short, client) = agent_with(SHORT).await;
     let begun = Instant::now();
-    fails(&client, "spin", r#""kind":"timeout""#).await;
+    assert!(fails(&client, "spin", "timeout").await.is_timeout());
     let list = format!("flood {}/v1/session/list", short.address());
-    fails(&client, &list, r#""kind":"timeout""#).await;
+    assert!(play(&client, &list).await.unwrap_err().is_timeout());
     assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
     // These end by other limits, and before their time.
     let (_agent, client) = agent().await;
@@ -93,16 +83,25 @@ async fn time_and_memory_are_bounded() {
     fails(&client, "answer 30000000", "too much data").await;
     fails(&client, "headers", "the component was stopped").await;
     // The next call has a store of its own, and notices nothing.
-    assert_eq!(client.action("answer 3").await.unwrap(), "xxx");
+    fails(&client, "answer 3", "malformed result").await;
+}
+
+#[tokio::test]
+async fn a_malformed_error_is_cut_and_redacted() {
+    let (_agent, client) = agent().await;
+    let error = fails(&client, "fail secret 100000", "malformed error").await;
+    assert!(error.message().len() < 2_000, "{}", error.message().len());
+    assert!(!error.message().contains("secret"), "{error}");
 }
 
 #[tokio::test]
 async fn what_a_stopped_component_wrote_is_not_forgotten() {
     let (agent, client) = agent().await;
     let create = format!("write {}/v1/session/create", agent.address());
-    fails(&client, &create, r#""maybe_applied":true"#).await;
+    let error = fails(&client, &create, "check before you try again").await;
+    assert!(error.maybe_applied());
     let forbidden = format!("write {}/v1/kv/a", agent.address());
-    fails(&client, &forbidden, r#""maybe_applied":false"#).await;
+    assert!(!play(&client, &forbidden).await.unwrap_err().maybe_applied());
     let unreachable = "write http://127.0.0.1:1/v1/session/create";
     let policy = Policy::deny_all().allow("http://127.0.0.1:1").unwrap();
     let elsewhere = Client::builder()
@@ -111,7 +110,8 @@ async fn what_a_stopped_component_wrote_is_not_forgotten() {
         .timeout(LONG)
         .build(hostile())
         .unwrap();
-    fails(&elsewhere, unreachable, r#""maybe_applied":false"#).await;
+    let error = play(&elsewhere, unreachable).await.unwrap_err();
+    assert!(!error.maybe_applied());
 }
 
 #[tokio::test]
@@ -125,13 +125,13 @@ async fn a_component_that_spins_does_not_hold_up_the_others() {
         .unwrap();
     let work = async {
         for _ in 0..3 {
-            neighbour.create(&NewSession::default()).await.unwrap();
+            neighbour.create(&NewSession::new()).await.unwrap();
         }
     };
     // All on one thread, and the spinning component comes first: it has to yield for the other to get on.
     tokio::select! {
         biased;
-        spun = client.action("spin") => panic!("the other was held up until the end: {spun:?}"),
+        spun = play(&client, "spin") => panic!("the other was held up until the end: {spun:?}"),
         () = work => {}
     }
 }
@@ -162,17 +162,16 @@ async fn nothing_but_the_session_api_of_its_own_agent_is_reached() {
         ),
     ] {
         let trick = format!("{method} {url}");
-        let got = client.action(&trick).await;
+        let got = play(&client, &trick).await;
         assert!(
-            got.as_ref().is_err_and(
-                |error| error.contains("HttpRequestDenied") || error.contains("refused")
-            ),
+            got.as_ref()
+                .is_err_and(|error| error.message().contains("HttpRequestDenied")
+                    || error.message().contains("refused")),
             "{trick}: {got:?}"
         );
     }
     // What is allowed works, with the token that the component does not know.
-    let allowed = client
-        .action(&format!("get {own}/v1/session/list"))
+    let allowed = play(&client, &format!("get {own}/v1/session/list"))
         .await
         .unwrap();
     assert!(allowed.starts_with("200 ["), "{allowed}");
@@ -191,9 +190,11 @@ async fn headers_that_are_the_hosts_cannot_be_set() {
 async fn requests_at_once_are_bounded() {
     let (agent, client) = agent().await;
     // 10,000 are begun; all but a handful are refused, and the agent serves on.
-    let _ = client
-        .action(&format!("hoard {}/v1/session/list", agent.address()))
-        .await;
+    let _ = play(
+        &client,
+        &format!("hoard {}/v1/session/list", agent.address()),
+    )
+    .await;
     let neighbour = Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())

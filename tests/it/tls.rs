@@ -86,7 +86,7 @@ fn a_server_of_another_authority_is_not() {
     let other = files.write("other.pem", &Authority::new("other").pem());
     let server = authority.certify(&["localhost"]).serve();
     distrusted(&server, &localhost(&server), json!({"ca_path": other}))
-        .says(&["not signed by a CA", "ca_path"]);
+        .says(&["not signed by a trusted CA", "ca_path"]);
     // Nor is it by the roots of the system, wherever these are.
     distrusted(&server, &localhost(&server), json!({}));
     // Nor is another authority of the same name.
@@ -231,7 +231,7 @@ fn files_that_are_none() {
     let parameters = json!({"state": "list", "client_cert": certificate, "client_key": foreign_key, "validate_certs": false});
     let run = apply(&localhost(&server), parameters);
     assert_eq!(run.code, 1, "{run:#?}");
-    assert!(run.stdout.contains("do not fit"), "{run:#?}");
+    assert!(run.stdout.contains("do not belong together"), "{run:#?}");
     assert_eq!(server.requests(), []);
 }
 

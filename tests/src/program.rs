@@ -40,23 +40,12 @@ pub fn apply(url: &str, mut parameters: Value) -> Run {
     Program::apply(&parameters).run()
 }
 
-/// Where the program is: `CONSUL_SESSION_BIN`, or beside the test executable, where cargo puts it.
+/// The program under test, which cargo builds along with the tests; or `CONSUL_SESSION_BIN`.
 pub fn path() -> PathBuf {
-    if let Some(path) = env::var_os("CONSUL_SESSION_BIN") {
-        return path.into();
-    }
-    let test = env::current_exe().unwrap();
-    let path = test
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join(format!("consul-session{}", env::consts::EXE_SUFFIX));
-    assert!(
-        path.is_file(),
-        "{} is not there: run `cargo build -p consul-session` first, or set CONSUL_SESSION_BIN",
-        path.display()
-    );
-    path
+    env::var_os("CONSUL_SESSION_BIN")
+        .or_else(|| env::var_os("CARGO_BIN_EXE_consul-session-under-test"))
+        .map(PathBuf::from)
+        .expect("cargo sets this variable for tests; without cargo, set CONSUL_SESSION_BIN")
 }
 
 impl Program {

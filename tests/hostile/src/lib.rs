@@ -1,5 +1,6 @@
-//! A component that tries everything a sandbox has to withstand. `action.run` takes the name of a trick, and for some a
-//! URL behind a space; it returns what it got, where it should have got nothing.
+//! A component that tries everything a sandbox must withstand. `action.run` takes an object with the name of a `trick` and
+//! an `argument`, usually a URL. The result contains as `text` what the trick obtained, where it should obtain nothing; a
+//! failure is bare text.
 
 #[cfg(target_arch = "wasm32")]
 mod bindings {
@@ -21,38 +22,53 @@ mod tricks {
 
     impl action::Guest for Hostile {
         fn run(params: String) -> Result<String, String> {
-            let (trick, argument) = params.split_once(' ').unwrap_or((&params, ""));
-            match trick {
-                "spin" => loop {
-                    std::hint::black_box(());
-                },
-                "grow" => grow(),
-                "recurse" => Ok(recurse(1).to_string()),
-                "trap" => std::process::abort(),
-                "answer" => Ok("x".repeat(argument.parse().unwrap_or(0))),
-                "get" => request(Method::Get, argument, None),
-                "delete" => request(Method::Delete, argument, None),
-                "put" => request(Method::Put, argument, None),
-                "token" => request(Method::Get, argument, Some(("x-consul-token", "stolen"))),
-                "authorization" => request(
-                    Method::Get,
-                    argument,
-                    Some(("authorization", "Bearer stolen")),
-                ),
-                "host" => request(Method::Get, argument, Some(("host", "elsewhere"))),
-                "flood" => loop {
-                    // Requests without end: each is allowed, and only the deadline ends them.
-                    let _ = request(Method::Get, argument, None);
-                },
-                "write" => {
-                    let _ = request(Method::Put, argument, None);
-                    let _ = request(Method::Get, argument, None);
-                    std::process::abort()
-                }
-                "hoard" => hoard(argument),
-                "headers" => headers(),
-                other => Err(format!("no trick `{other}`")),
+            let params: serde_json::Value =
+                serde_json::from_str(&params).map_err(|error| error.to_string())?;
+            let text = |name: &str| params[name].as_str().unwrap_or_default();
+            let argument = text("argument");
+            // Neither a result nor an error of the interface.
+            if text("trick") == "fail" {
+                let (word, count) = argument.split_once(' ').unwrap_or_default();
+                return Err(word.repeat(count.parse().unwrap_or(0)));
             }
+            if text("trick") == "answer" {
+                return Ok("x".repeat(argument.parse().unwrap_or(0)));
+            }
+            let result = play(text("trick"), argument)?;
+            Ok(serde_json::json!({"changed": false, "text": result}).to_string())
+        }
+    }
+
+    fn play(trick: &str, argument: &str) -> Result<String, String> {
+        match trick {
+            "spin" => loop {
+                std::hint::black_box(());
+            },
+            "grow" => grow(),
+            "recurse" => Ok(recurse(1).to_string()),
+            "trap" => std::process::abort(),
+            "get" => request(Method::Get, argument, None),
+            "delete" => request(Method::Delete, argument, None),
+            "put" => request(Method::Put, argument, None),
+            "token" => request(Method::Get, argument, Some(("x-consul-token", "stolen"))),
+            "authorization" => request(
+                Method::Get,
+                argument,
+                Some(("authorization", "Bearer stolen")),
+            ),
+            "host" => request(Method::Get, argument, Some(("host", "elsewhere"))),
+            "flood" => loop {
+                // Endless requests: each is allowed, and only the deadline ends them.
+                let _ = request(Method::Get, argument, None);
+            },
+            "write" => {
+                let _ = request(Method::Put, argument, None);
+                let _ = request(Method::Get, argument, None);
+                std::process::abort()
+            }
+            "hoard" => hoard(argument),
+            "headers" => headers(),
+            other => Err(format!("no trick `{other}`")),
         }
     }
 
@@ -64,13 +80,13 @@ mod tricks {
         }
     }
 
-    #[expect(unconditional_recursion, reason = "that is the trick")]
+    #[expect(unconditional_recursion, reason = "this is the trick")]
     fn recurse(depth: u64) -> u64 {
         let here = std::hint::black_box([depth; 64]);
         recurse(depth + 1) + here[0]
     }
 
-    /// Opens requests and forgets to read the answers.
+    /// Sends requests and does not read the responses.
     fn hoard(url: &str) -> Result<String, String> {
         let mut all = Vec::new();
         for _ in 0..10_000 {

@@ -7,7 +7,7 @@ set -euo pipefail
 target=$(cd "$1" && pwd)
 component=$(realpath "$2")
 here=$(cd "$(dirname "$0")" && pwd)
-example=$here/../../../host/examples/ansible
+example=$here/../../../integrations/ansible
 
 export ANSIBLE_LIBRARY=$example/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_NOCOLOR=true
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 HOSTS = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(HOSTS.parent.parent / "host" / "examples" / "python"))
+sys.path.insert(0, str(HOSTS.parent.parent / "integrations" / "python"))
 from consul_session import ConsulSession, Failed
 
 URL = os.environ["CONSUL_HTTP_ADDR"]

@@ -1,0 +1,128 @@
+//! One action: `apply`, whose parameters and results are JSON, and the commands on sessions, which print for people.
+
+use crate::args::{self, ConnectionArgs, Format, SessionCommand};
+use crate::{connect, executor, output, table};
+use consul_session::{Error, ErrorKind, Outcome, Runtime};
+use consul_session_core::arguments::{self, Arguments};
+use consul_session_core::settings::ConnectionSettings;
+use consul_session_dev_agent::DevAgent;
+use serde_json::{Map, Value};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// `consul-session apply`: whatever happens, one JSON object on standard output.
+///
+/// Exits with 1 whatever is wrong with the parameters, because they are data, not the command line.
+pub(crate) fn apply(connection: &ConnectionArgs, parameters: &[String]) -> ExitCode {
+    if let Ok(Arguments::Help) = Arguments::parse(parameters) {
+        return args::help(Some("apply"));
+    }
+    let result = parse(parameters).and_then(|parameters| perform(connection, parameters));
+    match result {
+        Ok(outcome) => output::json(&outcome),
+        Err(error) => {
+            output::json(&with_tls_hint(error));
+            output::FAILURE
+        }
+    }
+}
+
+fn with_tls_hint(error: Error) -> Error {
+    if *error.kind() != ErrorKind::Tls {
+        return error;
+    }
+    let message = format!(
+        "{}; to trust another CA, set `ca_path` or --ca-file",
+        error.message()
+    );
+    error.with_message(message)
+}
+
+fn parse(parameters: &[String]) -> Result<Map<String, Value>, Error> {
+    match Arguments::parse(parameters)? {
+        // Nobody expects a command without arguments to read what they type next; `-` asks for it.
+        Arguments::Input if parameters.is_empty() && std::io::stdin().is_terminal() => {
+            Err(Error::invalid(
+                "params",
+                "no parameters; pass them as KEY=VALUE, as in `state=list`, or write a JSON object to standard input",
+            ))
+        }
+        Arguments::Parameters(parameters) => Ok(parameters),
+        // `apply` itself prints help.
+        Arguments::Input | Arguments::Help => arguments::from_reader(std::io::stdin()),
+    }
+}
+
+/// Runs a command on sessions.
+///
+/// Exits with 2 if the component refuses an argument before it sends any request.
+pub(crate) fn run(
+    connection: &ConnectionArgs,
+    format: Option<Format>,
+    command: SessionCommand,
+) -> ExitCode {
+    let parameters = command.parameters();
+    let dry_run = parameters.contains_key("check_mode");
+    let format = format.unwrap_or(if std::io::stdout().is_terminal() {
+        Format::Table
+    } else {
+        Format::Json
+    });
+    match perform(connection, parameters) {
+        Ok(outcome) => match format {
+            Format::Json => output::json(&outcome),
+            Format::Table => match table::describe(&outcome, dry_run) {
+                Ok(text) => output::print(&text),
+                Err(error) => fail(&error),
+            },
+        },
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    output::error(error.message());
+    match error.kind() {
+        ErrorKind::Tls => output::hint("to trust another CA, set --ca-file or CONSUL_CACERT"),
+        ErrorKind::Transport => output::hint("start Consul, or set --address or CONSUL_HTTP_ADDR"),
+        _ => {}
+    }
+    if error.is_invalid() && error.exchange().is_none() {
+        output::USAGE_ERROR.into()
+    } else {
+        output::FAILURE
+    }
+}
+
+/// Carries out one action.
+fn perform(connection: &ConnectionArgs, parameters: Map<String, Value>) -> Result<Outcome, Error> {
+    let executor = executor()?;
+    let result = executor.block_on(perform_async(connection, parameters));
+    // Dropping the runtime would block on a pending DNS lookup.
+    executor.shutdown_background();
+    result
+}
+
+async fn perform_async(
+    connection: &ConnectionArgs,
+    mut parameters: Map<String, Value>,
+) -> Result<Outcome, Error> {
+    let runtime = Runtime::with_calls(1)?;
+    let agent = if connection.dev {
+        let given = |name: &&&str| ConnectionSettings::is_given(&parameters, name);
+        if let Some(name) = ConnectionSettings::ADDRESS_PARAMETERS.iter().find(given) {
+            let message = format!("`{name}` cannot be used with --dev, which starts its own agent");
+            return Err(Error::invalid(name, message));
+        }
+        let agent = DevAgent::start().await.map_err(|error| {
+            let message = format!("cannot start the development agent: {error}");
+            Error::new(ErrorKind::Other, message)
+        })?;
+        Some(agent)
+    } else {
+        None
+    };
+    let address = agent.as_ref().map(DevAgent::address);
+    let client = connect::client(connection, address, &mut parameters, &runtime)?;
+    client.trusted_action(&parameters).await
+}

@@ -1,0 +1,82 @@
+//! `consul-session agent`: the development agent in the foreground.
+
+use crate::args::AgentArgs;
+use crate::{executor, output};
+use anyhow::Context;
+use consul_session::Token;
+use consul_session_dev_agent::DevAgent;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Serves until a signal arrives.
+pub(crate) fn serve(arguments: &AgentArgs, datacenter: Option<&str>) -> ExitCode {
+    let served = executor()
+        .map_err(anyhow::Error::from)
+        .and_then(|executor| executor.block_on(run(arguments, datacenter)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            output::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<()> {
+    let listen = tokio::net::lookup_host(&arguments.listen)
+        .await
+        .with_context(|| format!("--listen must be HOST:PORT, not `{}`", arguments.listen))?
+        .next()
+        .with_context(|| format!("{} has no address", arguments.listen))?;
+    let mut builder = DevAgent::builder().listen(listen).node(&arguments.node);
+    if let Some(datacenter) = datacenter {
+        builder = builder.datacenter(datacenter);
+    }
+    if let Some(token) = &arguments.acl_token {
+        anyhow::ensure!(
+            !token.is_empty(),
+            "--acl-token is empty, and no client sends an empty token"
+        );
+        // A token that no client could send is refused here.
+        Token::new(token.as_str())?;
+        builder = builder.acl_token(token);
+    }
+    if let Some(file) = &arguments.tls {
+        builder = builder.ca_file(file);
+    }
+    let agent = builder
+        .start()
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    output::note(&format!("development agent ready on {}", agent.address()));
+    if let Some(file) = &arguments.tls {
+        let file = file.display();
+        output::note(&format!(
+            "to trust it, set --ca-file {file} or CONSUL_CACERT"
+        ));
+    }
+    output::note("all data is in memory; press Ctrl-C to stop");
+    if listen.port() == 0 {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", agent.address())?;
+        out.flush()?;
+    }
+    interrupted().await?;
+    agent.shutdown().await;
+    Ok(())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,489 @@
+//! The command line, parsed.
+
+use crate::output;
+use anyhow::Context;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use consul_session::Error;
+use consul_session_core::{Address, parameters, session_id, terminal};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Connection options, explained by `consul-session help connection`:
+  --address --dev --token-file --ca-file --client-cert --client-key --insecure
+  --tls-server-name --timeout --datacenter --namespace --partition
+Environment: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and others, explained there
+Exit status: 0 success, 1 failure, 2 usage error";
+
+const AFTER_CONNECTION_HELP: &str = "\
+Environment, used where neither an option nor a parameter says otherwise:
+  CONSUL_HTTP_ADDR        Address; without a port, that of its scheme
+  CONSUL_HTTP_TOKEN       ACL token
+  CONSUL_HTTP_TOKEN_FILE  File with the ACL token; wins over CONSUL_HTTP_TOKEN
+  CONSUL_HTTP_SSL         Use https if true
+  CONSUL_HTTP_SSL_VERIFY  Skip certificate verification if false
+  CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY, CONSUL_TLS_SERVER_NAME,
+  CONSUL_NAMESPACE, CONSUL_PARTITION
+                          Like --ca-file and the options named alike
+
+There is no option for the token itself, because the process list would show it.";
+
+/// Manage sessions of HashiCorp Consul in a sandbox
+#[derive(Parser)]
+#[command(
+    name = "consul-session",
+    bin_name = "consul-session",
+    version,
+    after_help = AFTER_HELP,
+    subcommand_value_name = "COMMAND",
+    disable_help_subcommand = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Print `table` or `json` [default: table on a terminal]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
+    pub(crate) output: Option<Format>,
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Print version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where Consul is, and how to connect to it.
+#[derive(Args)]
+pub(crate) struct ConnectionArgs {
+    /// Use this agent [default: http://localhost:8500]
+    #[arg(long, global = true, value_name = "URL", value_parser = address)]
+    pub(crate) address: Option<Address>,
+    /// Use a development agent started for this command
+    #[arg(long, global = true, conflicts_with = "address")]
+    pub(crate) dev: bool,
+    /// Read the ACL token from a file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Trust only the certificates in a PEM file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Present a client certificate from a PEM file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Read its key from another PEM file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// Verify the server's certificate for this name
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Skip certificate verification (an impostor would receive the token)
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// Limit the whole call, as in 500ms [default: 10s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+    /// Use this datacenter [default: the agent's own]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) datacenter: Option<String>,
+    /// Use this namespace (Consul Enterprise)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Use this admin partition (Consul Enterprise)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
+}
+
+impl ConnectionArgs {
+    /// The first option that is set and has no effect on a command that does not connect to Consul.
+    pub(crate) fn first_set(&self, command: &Command) -> Option<&'static str> {
+        // The development agent takes a name for its own datacenter.
+        let datacenter = self.datacenter.is_some() && !matches!(command, Command::Agent(_));
+        [
+            ("--address", self.address.is_some()),
+            ("--dev", self.dev),
+            ("--token-file", self.token_file.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+            ("--client-cert", self.client_cert.is_some()),
+            ("--client-key", self.client_key.is_some()),
+            ("--tls-server-name", self.tls_server_name.is_some()),
+            ("--insecure", self.insecure),
+            ("--timeout", self.timeout.is_some()),
+            ("--datacenter", datacenter),
+            ("--namespace", self.namespace.is_some()),
+            ("--partition", self.partition.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, set)| set.then_some(option))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Table,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Sessions(SessionCommand),
+    /// Run one action from JSON or key=value parameters
+    #[command(after_help = "\
+Without parameters, reads a JSON object from standard input. Prints one JSON
+object: the result with exit status 0, or {\"failed\": true, \"msg\": …, \"error\":
+{\"kind\": …, …}} with exit status 1, whatever is wrong with the parameters.
+
+Examples:
+  consul-session apply state=present name=deploy ttl=30s
+  consul-session apply state=absent name=deploy check_mode=yes diff=yes
+  echo '{\"name\": \"deploy\", \"checks\": []}' | consul-session apply")]
+    Apply {
+        /// Parameters; a state may be given without its key
+        #[arg(value_name = "KEY=VALUE")]
+        parameters: Vec<String>,
+    },
+    /// Show every operation against a built-in agent
+    Demo,
+    /// Serve as a development agent that imitates Consul in memory
+    Agent(AgentArgs),
+    /// Write the component to a file, for other hosts
+    Component {
+        /// Which component to write
+        #[arg(value_enum, default_value = "plugin")]
+        artifact: Artifact,
+        /// Write to this file, or to standard output if it is -
+        #[arg(short, long, value_name = "FILE", id = "file")]
+        output_file: PathBuf,
+    },
+    /// Explain a command, or with `connection` the connection options
+    Help {
+        /// The command, or `connection`
+        topic: Option<String>,
+    },
+}
+
+impl Command {
+    /// The name of a command that does not connect to Consul.
+    pub(crate) fn without_connection(&self) -> Option<&'static str> {
+        match self {
+            Command::Sessions(_) | Command::Apply { .. } => None,
+            Command::Demo => Some("demo"),
+            Command::Agent(_) => Some("agent"),
+            Command::Component { .. } => Some("component"),
+            Command::Help { .. } => Some("help"),
+        }
+    }
+}
+
+/// The commands that are one action each.
+#[derive(Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Create a session
+    #[command(after_help = "\
+Examples:
+  consul-session create deploy --ttl 30s
+  consul-session create deploy --ttl 30s --ensure
+  consul-session create leader --delay 0 --behavior delete --no-checks")]
+    Create(Create),
+    /// Destroy a session by id, or every session of a name
+    Destroy(Change),
+    /// Show a session by id, or every session of a name
+    Info(Target),
+    /// List the sessions of a node
+    Node {
+        /// The node's name
+        node: String,
+    },
+    /// List all sessions
+    List,
+    /// Renew a session, so that its TTL starts again
+    Renew(Change),
+}
+
+impl SessionCommand {
+    /// The parameters of the action.
+    pub(crate) fn parameters(self) -> Map<String, Value> {
+        match self {
+            SessionCommand::Create(create) => create.parameters(),
+            SessionCommand::Destroy(change) => change.parameters("absent"),
+            SessionCommand::Info(target) => target.parameters("info"),
+            SessionCommand::Renew(change) => change.parameters("renew"),
+            SessionCommand::List => state("list"),
+            SessionCommand::Node { node } => {
+                let mut parameters = state("node");
+                parameters.insert("node".to_owned(), node.into());
+                parameters
+            }
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    /// Listen on this address; port 0 takes a free port and prints it
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
+    pub(crate) listen: String,
+    /// Name the agent's node
+    #[arg(long, value_name = "NAME", default_value = "dev-agent")]
+    pub(crate) node: String,
+    /// Deny requests without this token
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) acl_token: Option<String>,
+    /// Serve TLS with a new certificate, and write its CA to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "consul-session-agent-ca.pem")]
+    pub(crate) tls: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Artifact {
+    /// Functions over wasi:http, for embedding
+    Plugin,
+    /// The same, and a command for `wasmtime run -S http`
+    Command,
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The session's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
+    /// Bind the session to this node [default: the agent's own]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Block its locks for this long after it was invalidated, 0 to 60s [default: 15s]
+    #[arg(long, value_name = "TIME")]
+    delay: Option<String>,
+    /// End the session this long after its last renewal, 10s to 24h [default: never]
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// Release its locks when it ends, or delete their keys [default: release]
+    #[arg(long, value_name = "release|delete")]
+    behavior: Option<String>,
+    /// Depend on this node check; may be repeated [default: serfHealth]
+    #[arg(long = "node-check", value_name = "ID")]
+    node_checks: Vec<String>,
+    /// Depend on this service check; may be repeated
+    #[arg(long = "service-check", value_name = "ID")]
+    service_checks: Vec<String>,
+    /// Depend on no check, not even on the node's health
+    #[arg(long, conflicts_with_all = ["node_checks", "service_checks"])]
+    no_checks: bool,
+    /// Keep an existing session of this name; fail if its attributes differ
+    #[arg(long, requires = "name")]
+    ensure: bool,
+    /// Like --ensure, but replace a session whose attributes differ
+    #[arg(long, requires = "name")]
+    recreate: bool,
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A session, by id or by name.
+#[derive(Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["id", "name"]))]
+pub(crate) struct Target {
+    /// The session's id
+    #[arg(value_parser = id)]
+    id: Option<String>,
+    /// Find the session by its name
+    #[arg(long)]
+    name: Option<String>,
+    /// Consider only sessions on this node
+    #[arg(long, value_name = "NAME", requires = "name")]
+    node: Option<String>,
+}
+
+/// A session to change.
+#[derive(Args)]
+#[group(skip)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    target: Target,
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Create {
+    fn parameters(self) -> Map<String, Value> {
+        let mut map = state("present");
+        set(&mut map, "name", self.name);
+        set(&mut map, "node", self.node);
+        set(&mut map, "delay", self.delay);
+        set(&mut map, "ttl", self.ttl);
+        set(&mut map, "behavior", self.behavior);
+        if self.no_checks || !self.node_checks.is_empty() {
+            set(&mut map, "node_checks", Some(self.node_checks));
+        }
+        if !self.service_checks.is_empty() {
+            set(&mut map, "service_checks", Some(self.service_checks));
+        }
+        set(&mut map, "unique", Some(self.ensure || self.recreate));
+        set(&mut map, "recreate", self.recreate.then_some(true));
+        set(&mut map, "check_mode", self.dry_run.then_some(true));
+        map
+    }
+}
+
+impl Target {
+    fn parameters(self, name: &str) -> Map<String, Value> {
+        let mut map = state(name);
+        set(&mut map, "id", self.id);
+        set(&mut map, "name", self.name);
+        set(&mut map, "node", self.node);
+        map
+    }
+}
+
+impl Change {
+    fn parameters(self, state: &str) -> Map<String, Value> {
+        let mut map = self.target.parameters(state);
+        set(&mut map, "check_mode", self.dry_run.then_some(true));
+        map
+    }
+}
+
+fn state(state: &str) -> Map<String, Value> {
+    Map::from_iter([("state".to_owned(), state.into())])
+}
+
+fn set(map: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        map.insert(name.to_owned(), value.into());
+    }
+}
+
+// Parsers of single values. The error completes clap's "invalid value … for …".
+
+fn address(text: &str) -> Result<Address, Error> {
+    Address::parse("--address", text)
+}
+
+fn timeout(text: &str) -> Result<Duration, Error> {
+    match parameters::parse_duration("--timeout", text)? {
+        0 => Err(Error::invalid("--timeout", "it must be more than 0")),
+        nanoseconds => Ok(Duration::from_nanos(nanoseconds)),
+    }
+}
+
+fn id(text: &str) -> anyhow::Result<String> {
+    session_id::parse(text).ok().with_context(|| {
+        format!("a session id is a UUID; to use the session's name, write --name {text}")
+    })
+}
+
+/// The command line's definition. The connection options, which every command shares, are explained once: by `help
+/// connection`.
+fn definition() -> clap::Command {
+    let mut definition = Cli::command();
+    definition.build();
+    let shared: Vec<clap::Id> = connection_help()
+        .get_arguments()
+        .map(|arg| arg.get_id().clone())
+        .collect();
+    let hide_shared = |arg: clap::Arg| {
+        let hidden = shared.contains(arg.get_id());
+        if hidden { arg.hide(true) } else { arg }
+    };
+    definition = definition.mut_args(hide_shared);
+    let names: Vec<String> = definition
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    for name in names {
+        let connects = !matches!(name.as_str(), "demo" | "agent" | "component" | "help");
+        definition = definition.mut_subcommand(&name, |command| {
+            let command = command.mut_args(|arg| match arg.get_id().as_str() {
+                "output" if !connects || name == "apply" => arg.hide(true),
+                "datacenter" if name == "agent" => {
+                    arg.help("Name the agent's datacenter [default: dc1]")
+                }
+                _ => hide_shared(arg),
+            });
+            if !connects {
+                return command;
+            }
+            let note = "Connection options: see `consul-session help connection`";
+            let after = match command.get_after_help() {
+                Some(help) => format!("{help}\n\n{note}"),
+                None => note.to_owned(),
+            };
+            command.after_help(after)
+        });
+    }
+    definition
+}
+
+/// The connection options as a command of their own, to render their help.
+fn connection_help() -> clap::Command {
+    ConnectionArgs::augment_args(clap::Command::new("consul-session"))
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .mut_args(|arg| arg.help_heading("Connection options"))
+        .about("Options of every command that connects to Consul")
+        .override_usage("consul-session <COMMAND> [CONNECTION OPTIONS]")
+        .after_help(AFTER_CONNECTION_HELP)
+}
+
+/// Parses the arguments of the process.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&definition().try_get_matches()?)
+}
+
+/// Prints the help of a command or topic.
+pub(crate) fn help(topic: Option<&str>) -> ExitCode {
+    let mut definition = definition();
+    let help = match topic {
+        None => definition.render_help(),
+        Some("connection") => connection_help().render_help(),
+        Some(topic) => match definition.find_subcommand_mut(topic) {
+            Some(command) => command.render_help(),
+            None => {
+                output::error(&format!("no command or topic is called `{topic}`"));
+                return output::USAGE_ERROR.into();
+            }
+        },
+    };
+    output::print(&help.ansi().to_string())
+}
+
+/// Reports a command line that could not be parsed, or prints the requested help.
+pub(crate) fn report(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return output::print(&error.render().ansi().to_string());
+    }
+    let text = error.render().to_string();
+    // Whoever calls `apply` reads JSON, whatever happens.
+    let partial = definition()
+        .ignore_errors(true)
+        .try_get_matches()
+        .is_ok_and(|matches| matches.subcommand_name() == Some("apply"));
+    if partial {
+        let what = text.lines().next().unwrap_or_default();
+        let what = what.strip_prefix("error: ").unwrap_or(what);
+        let message = format!("{what}; see `consul-session apply --help`");
+        output::json(&Error::invalid("params", message));
+    } else if text.contains(|c: char| terminal::is_unsafe(c) && !matches!(c, '\n' | '\t')) {
+        // Without color, and escaped: what was typed must not control the terminal.
+        for line in text.lines() {
+            output::note(line);
+        }
+    } else {
+        let _ = error.print();
+    }
+    output::USAGE_ERROR.into()
+}

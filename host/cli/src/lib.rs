@@ -1,0 +1,66 @@
+//! The program `consul-session`. Every command that talks to Consul is one action, carried out by the sandboxed component.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `args.rs` | the command line, parsed |
+//! | `connect.rs` | from options, parameters and `CONSUL_*` variables to a client |
+//! | `action.rs` | one action: `apply`, and the commands on sessions |
+//! | `table.rs` | results for people |
+//! | `output.rs` | everything that is printed |
+//! | `agent.rs`, `demo.rs`, `artifact.rs` | the commands `agent`, `demo` and `component` |
+//!
+//! The library exists for the program and its tests; it has no stable API.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod action;
+mod agent;
+mod args;
+mod artifact;
+mod connect;
+mod demo;
+mod output;
+mod table;
+
+use args::{Cli, Command};
+use consul_session::{Error, ErrorKind};
+use std::process::ExitCode;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let Cli {
+        connection,
+        output,
+        command,
+        ..
+    } = match args::parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::report(&error),
+    };
+    if let Some(name) = command.without_connection()
+        && let Some(option) = connection.first_set(&command)
+    {
+        output::error(&format!("{option} has no effect on `{name}`"));
+        return output::USAGE_ERROR.into();
+    }
+    match command {
+        Command::Agent(arguments) => agent::serve(&arguments, connection.datacenter.as_deref()),
+        Command::Apply { parameters } => action::apply(&connection, &parameters),
+        Command::Component {
+            artifact,
+            output_file,
+        } => artifact::write(artifact, &output_file),
+        Command::Demo => demo::run(),
+        Command::Help { topic } => args::help(topic.as_deref()),
+        Command::Sessions(command) => action::run(&connection, output, command),
+    }
+}
+
+/// The executor of one command.
+fn executor() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start: {error}")))
+}

@@ -1,0 +1,7 @@
+//! The program `consul-session`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    consul_session_cli::main()
+}
