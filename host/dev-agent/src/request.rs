@@ -16,7 +16,7 @@ use crate::shared_state::BlockingOptions;
 /// How long a body may take to arrive; a stalled client must not hold its connection forever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the agent waits for the rest of a body that no endpoint reads.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of such a body the agent reads, in bytes.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 

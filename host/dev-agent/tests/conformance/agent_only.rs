@@ -74,9 +74,10 @@ fn a_full_agent_says_so_and_goes_on() {
     let path = "/v1/kv/a";
     let index = server.get(path).index();
     let mut first = blocked(&server, path, index);
-    server
-        .get(&format!("{path}?index={index}"))
-        .is(429, "the development agent is at its limit of 1 blocked queries");
+    server.get(&format!("{path}?index={index}")).is(
+        429,
+        "the development agent is at its limit of 1 blocked queries",
+    );
     server.put(path, "changed").is(200, "true");
     let mut answer = [0; 12];
     first.read_exact(&mut answer).unwrap();
@@ -214,7 +215,9 @@ fn a_client_that_goes_away_gives_up_its_place() {
     let another = format!("{path}?index={index}&wait=1ms");
     for _ in 0..3 {
         let stream = blocked(&server, path, index);
-        server.get(&another).begins(429, "the development agent is at its limit");
+        server
+            .get(&another)
+            .begins(429, "the development agent is at its limit");
         drop(stream);
         until(SOON, || server.get(&another).status == 200);
     }

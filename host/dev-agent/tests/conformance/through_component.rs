@@ -164,8 +164,8 @@ fn directly(server: &Server, op: &Op, ids: &mut Ids) -> Value {
 fn through(client: &Client, op: &Op, ids: &mut Ids) -> Result<Value, TestCaseError> {
     let result = RUNTIME.block_on(client.action(&parameters(op, ids).to_string()));
     let result: Value = match (&result, op) {
-        (Ok(result), _) => serde_json::from_str(result).unwrap(),
-        (Err(failure), Op::Renew(_)) if failure.contains("not-found") => return Ok(Value::Null),
+        (Ok(result), _) => serde_json::from_str(result.as_json()).unwrap(),
+        (Err(error), Op::Renew(_)) if error.is_not_found() => return Ok(Value::Null),
         (Err(failure), _) => return Err(TestCaseError::fail(format!("{op:?}: {failure}"))),
     };
     Ok(match op {
