@@ -1,13 +1,12 @@
-//! The repository stays honest: what comes in from outside, what is vendored, and what the README promises.
+//! Keeps the repository honest: vendored files, examples, and what the documentation lists. Licences and duplicate
+//! dependencies are checked by cargo-deny, see .ci/run.
 
 use consul_session_core::ErrorKind;
 use consul_session_core::settings::ConnectionSettings;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -16,92 +15,25 @@ fn read(path: &str) -> String {
         .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn metadata() -> Value {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(workspace())
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The texts of an array in deny.toml.
-fn denied(section: &str, key: &str) -> Vec<String> {
-    let text = read("deny.toml");
-    let section = text.split(&format!("[{section}]")).nth(1).unwrap();
-    let section = section.split("\n[").next().unwrap();
-    let list = section.split(&format!("\n{key} = [")).nth(1).unwrap();
-    list.split(']')
-        .next()
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('"'))
-        .filter_map(|line| line.split('"').next().map(str::to_owned))
-        .collect()
-}
-
-#[test]
-fn licences_and_sources_are_the_allowed_ones() {
-    let allowed = denied("licenses", "allow");
-    assert!(allowed.iter().any(|licence| licence == "MIT"));
-    for package in metadata()["packages"].as_array().unwrap() {
-        let name = package["name"].as_str().unwrap();
-        let licence = package["license"].as_str().unwrap_or_default();
-        // `A OR B`, also written `A/B`: one is enough. `A AND B`: all are needed.
-        let fits = licence.replace('/', " OR ").split(" OR ").any(|choice| {
-            choice.split(" AND ").all(|part| {
-                allowed
-                    .iter()
-                    .any(|allowed| part.trim().trim_matches(['(', ')']) == allowed)
-            })
-        });
-        assert!(fits, "{name} is licensed {licence}");
-        if let Some(source) = package["source"].as_str() {
-            assert!(
-                source.starts_with("registry+"),
-                "{name} comes from {source}"
-            );
+/// Copies a file or folder, without what `npm install` and packaging leave behind.
+pub(crate) fn copy_all(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            if name != "node_modules" && name != "artifacts" {
+                copy_all(&from.join(&name), &to.join(&name));
+            }
         }
+    } else {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
     }
 }
 
 #[test]
-fn nothing_comes_in_twice_without_a_reason() {
-    let known = denied("bans", "skip");
-    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in metadata()["packages"].as_array().unwrap() {
-        let text = |key: &str| package[key].as_str().unwrap().to_owned();
-        versions
-            .entry(text("name"))
-            .or_default()
-            .push(text("version"));
-    }
-    let surprising: Vec<_> = versions
-        .iter()
-        .filter(|(name, versions)| versions.len() > 1 && !known.contains(name))
-        .collect();
-    assert!(
-        surprising.is_empty(),
-        "in several versions: {surprising:?}; if it must be, say so in deny.toml"
-    );
-    for name in known {
-        assert!(
-            versions
-                .get(&name)
-                .is_some_and(|versions| versions.len() > 1),
-            "{name} is no duplicate any more: take it out of deny.toml"
-        );
-    }
-}
-
-#[test]
-fn the_vendored_wit_is_the_released_one_but_for_one_line() {
-    // Anything but the one line that wit/deps/README.md explains shows in the sum.
+fn the_vendored_wit_is_the_released_one_except_for_one_line() {
+    // The sum covers everything except the one line that wit/deps/README.md explains.
     let types = read("wit/deps/http/types.wit");
     assert_eq!(types.matches("  type duration = u64;\n").count(), 1);
     let mut files: Vec<PathBuf> = Vec::new();
@@ -158,7 +90,7 @@ fn examples_run_and_stay_short() {
         "integrations/javascript",
     ] {
         let folder = Path::new(folder);
-        for entry in std::fs::read_dir(workspace().join(&folder)).unwrap() {
+        for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
             let path = folder.join(entry.unwrap().file_name());
             let path = path.to_str().unwrap();
             if [".rs", ".py", ".mjs"].iter().any(|end| path.ends_with(end)) {
