@@ -17,6 +17,7 @@ const MAX_TEXT: usize = 1024;
 const MAX_TEXT_IN_MESSAGE: usize = 300;
 
 const CHECK_BEFORE_RETRY: &str = "Consul may have applied the write, so check before you try again";
+const RATE_LIMITED: &str = "Consul limits the rate of requests, so try again later";
 
 /// The exchange that a response belongs to; creates the errors about it.
 pub struct Context<'a> {
@@ -99,6 +100,8 @@ impl Context<'_> {
                 "Consul does not know this token: it is misspelled, has expired, or belongs to another cluster"
             } else if says("blocked by agent configuration") {
                 "the agent's configuration (http_config.block_endpoints) blocks this endpoint"
+            } else if says("Access is restricted") {
+                "the agent's configuration (http_config.allow_write_http_from) accepts no writes from this address"
             } else {
                 // The same whether the token is the caller's or was added by the host, which this code cannot see.
                 "the token needs session:read on the session's node, and session:write to change anything"
@@ -127,10 +130,7 @@ impl Context<'_> {
                 "the session has ended and its locks are lost, so create a new one",
             ),
             404 | 405 => self.not_consul(response, "there is no Consul API at this address"),
-            429 => fail(
-                ErrorKind::Unavailable,
-                "Consul limits the rate of requests, so try again later",
-            ),
+            429 => fail(ErrorKind::Unavailable, RATE_LIMITED),
             500..=599 => match () {
                 () if says("Invalid Session TTL") || says("Session TTL '") => invalid("ttl"),
                 () if says("Invalid Behavior setting") => invalid("behavior"),
@@ -157,6 +157,8 @@ impl Context<'_> {
                 () => {
                     let hint = if says("No cluster leader") {
                         "the cluster is electing a leader or has lost its majority, so try again later"
+                    } else if says("rate limit exceeded") {
+                        RATE_LIMITED
                     } else {
                         "try again later, and check the agent's log if the error persists"
                     };
