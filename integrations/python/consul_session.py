@@ -1,7 +1,7 @@
-"""Consul sessions for a job runner in Python, by either interface of the component.
+"""Consul sessions for a job runner written in Python, through either interface of the component.
 
-wasmtime-py cannot restrict where a component connects to: let only those choose an address who may reach it from here.
-The host crate `consul-session` has an allow-list, and settings for certificates.
+wasmtime-py cannot restrict where a component connects. Let only those people choose an address who may reach it from
+this machine. The Rust library `consul-session` has an allow-list of addresses, and TLS settings.
 """
 
 import json
@@ -17,11 +17,11 @@ READS = ("info", "node", "list")  # functions and states
 
 
 class Failed(Exception):
-    """What went wrong, in `kind`; `error` holds all of it: `parameter`, or `method`, `path`, `status`, `text`. With
-    `maybe_applied` a write went out, so look before repeating it. A caller's mistake is a TypeError or ValueError."""
+    """A failed call. `kind` says what went wrong; `error` adds `parameter`, or `method`, `path`, `status` and `text`.
+    If `maybe_applied`, look before you repeat the write. A mistake of the caller is a TypeError or ValueError."""
 
     def __init__(self, message, error):
-        super().__init__(message, error)  # both, so that it can be pickled
+        super().__init__(message, error)  # both, so that the exception can be pickled
         self.error, self.kind, self.maybe_applied = error, error["kind"], error["maybe_applied"]
         self.status, self.retryable = error.get("status"), self.kind in RETRYABLE
 
@@ -31,13 +31,13 @@ class Failed(Exception):
 
 class ConsulSession:
     def __init__(self, component, deadline=30):
-        """`deadline`, in seconds, ends a call that computes without end or whose answer drips in. A server that is silent
-        is given up after the call's own timeout, 10 s if it sets none."""
-        plugin.load(component)  # what cannot be loaded fails here
+        """`deadline`, in seconds, ends a call that computes forever or whose response arrives too slowly. A server that
+        sends nothing is given up after the call's own timeout, which is 10 s by default."""
+        plugin.load(component)  # fails here if the component cannot be loaded
         self.component, self.deadline = component, deadline
 
     def action(self, params):
-        """Parameters and results as in the automation module."""
+        """Runs an action. Parameters and results are those of docs/parameters.md."""
         reads = params.get("state") in READS or params.get("check_mode") is True
         failed, text = self._call(reads, "action", "run", json.dumps(params))
         result = json.loads(text)
@@ -46,7 +46,7 @@ class ConsulSession:
         return result
 
     def sessions(self, function, *values):
-        """A function of the interface `sessions`: records as dicts, durations in nanoseconds."""
+        """Calls a function of the interface `sessions`. Records are dicts, durations are in nanoseconds."""
         failed, result = self._call(function in READS, "sessions", function, *values)
         if failed:
             raise Failed(result.pop("message"), {**(result.pop("exchange") or {}), **result})
@@ -65,7 +65,7 @@ class ConsulSession:
 if __name__ == "__main__":
     consul = ConsulSession(sys.argv[1])
     url = os.environ["CONSUL_HTTP_ADDR"]
-    for _ in range(2):  # The second time it is there already.
+    for _ in range(2):  # The second call finds the session and changes nothing.
         job = consul.action({"name": "job", "ttl": "30s", "url": url})
         print("changed" if job["changed"] else "unchanged", job["session_id"])
     agent = {"address": url}

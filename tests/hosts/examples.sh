@@ -1,37 +1,39 @@
 #!/usr/bin/env bash
-# Runs the Python and the JavaScript example as they are, and what a caller can do wrong with them.
+# Runs the examples in integrations/python and integrations/javascript unchanged, and then the tests of callers'
+# mistakes. Needs setup.sh and CONSUL_HTTP_ADDR.
 #
-# usage: examples.sh TARGET_FOLDER PLUGIN, after setup.sh, with CONSUL_HTTP_ADDR set
+# usage: examples.sh DIRECTORY PLUGIN
 set -euo pipefail
 
 target=$(cd "$1" && pwd)
 plugin=$(realpath "$2")
 here=$(cd "$(dirname "$0")" && pwd)
-examples=$here/../../integrations
+integrations=$here/../../integrations
 uuid='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
-export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$examples/python
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$integrations/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# expect STATUS PROGRAM…: it ends with this status, and what it prints has the lines of standard input, regular expressions.
+# expect STATUS PROGRAM…: checks that the program exits with STATUS, and that each line of standard input, a regular
+# expression, matches a line of its output.
 expect() {
     local wanted=$1 status=0 line
     shift
     "$@" >"$work/output" 2>&1 || status=$?
-    ((status == wanted)) || fail "status $status, not $wanted" "$@"
+    ((status == wanted)) || fail "status $status instead of $wanted" "$@"
     while read -r line; do
-        grep --quiet --extended-regexp -- "^$line\$" "$work/output" || fail "no line $line" "$@"
+        grep --quiet --extended-regexp -- "^$line\$" "$work/output" || fail "no line matches $line" "$@"
     done
 }
 
 fail() {
     cat "$work/output" >&2
-    echo "examples.sh: $1 from ${*:2}" >&2
+    echo "examples.sh: $1: ${*:2}" >&2
     exit 1
 }
 
-expect 0 "$target/venv/bin/python" "$examples/python/consul_session.py" "$plugin" <<END
+expect 0 "$target/venv/bin/python" "$integrations/python/consul_session.py" "$plugin" <<END
 changed $uuid
 unchanged $uuid
 \{'id': '$uuid', 'name': 'typed', .*'lock_delay': 5000000000, .*
@@ -40,7 +42,7 @@ not-found, status None, retryable False: cannot renew the session \`job\`: .*
 END
 expect 0 "$target/venv/bin/python" "$here/python/mistakes.py" "$plugin" </dev/null
 
-cp "$examples"/javascript/*.mjs "$here/javascript/mistakes.mjs" "$work"
+cp "$integrations"/javascript/*.mjs "$here/javascript/mistakes.mjs" "$work"
 ln -s "$target/javascript/node_modules" "$work"
 cd "$work"
 cat >untranspiled.mjs <<'END'
@@ -62,6 +64,6 @@ first run: changed true, $uuid
 second run: changed false, $uuid
 not-found, no retry: cannot renew the session \`workflow\`: .*
 END
-grep --quiet never "$work/output" && fail 'two workers of one job' workflow.mjs
+grep --quiet never "$work/output" && fail 'two workers had the same job' workflow.mjs
 expect 0 node mistakes.mjs </dev/null
 echo ok

@@ -1,5 +1,5 @@
-"""Makes the results of a driver comparable: reads its JSON lines and writes one per operation, without what differs from
-run to run (ids, indexes, addresses, the run's name, sessions of others) and from host to host (extra keys of Ansible)."""
+"""Makes the results of drivers comparable: reads the lines of JSON that a driver prints, and prints them without what
+differs between runs (ids, indexes, addresses, names, sessions of others) and between hosts (extra keys of Ansible)."""
 
 import json
 import os
@@ -20,33 +20,33 @@ ids = {}
 
 def main():
     for line in sys.stdin:
-        said = json.loads(line)
-        result = tidy(said["result"])
-        if "compare" in said:
+        operation = json.loads(line)
+        result = tidy(operation["result"])
+        if "compare" in operation:
             error = result.get("error", result)
-            result = {key: error[key] for key in said["compare"]}
+            result = {key: error[key] for key in operation["compare"]}
         text = json.dumps(result, ensure_ascii=False, sort_keys=True)
-        for given, name in TEXTS.items():
-            text = text.replace(given, name)
+        for value, placeholder in TEXTS.items():
+            text = text.replace(value, placeholder)
         text = UUID.sub(lambda uuid: ids.setdefault(uuid[0], f"$id{len(ids) + 1}"), text)
-        print(json.dumps({"operation": said["name"], "result": json.loads(text)}, ensure_ascii=False), flush=True)
+        print(json.dumps({"operation": operation["name"], "result": json.loads(text)}, ensure_ascii=False), flush=True)
 
 
 def tidy(value):
     if isinstance(value, list):
         items = [tidy(item) for item in value]
-        # Consul orders by id, which is random.
+        # Not the items: Consul orders sessions by id, which is random.
         return f"{len(items)} items" if len(items) > 20 else items
     if not isinstance(value, dict):
         return value
     tidied = {}
     for key, item in value.items():
-        # Ansible says `failed` of what did not fail, and `changed` of what did.
+        # Ansible adds `failed` to successes, and `changed` to failures.
         if key in ANSIBLE or key == "failed" and not item or key == "changed" and value.get("failed"):
             continue
         if key == "sessions":
-            mine = [session for session in item if name(session).startswith(os.environ["RUN"])]
-            item = sorted(mine, key=lambda session: session.get("CreateIndex", session.get("create_index")))
+            own = [session for session in item if name(session).startswith(os.environ["RUN"])]
+            item = sorted(own, key=lambda session: session.get("CreateIndex", session.get("create_index")))
         if key == "diff":
             item = {side: json.loads(text) if isinstance(text, str) else text for side, text in item.items()}
         if key in ("session_ids", "replaced"):

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Runs operations.json on a host, after setup.sh, and prints a JSON line for each. Two hosts are to print the same lines for
-# the operations that both run.
+# Runs operations.json on a host and prints a line of JSON for each operation. For operations that two hosts both run, they
+# must print the same lines. Needs setup.sh.
 #
-# usage: run.sh python|javascript|ansible TARGET_FOLDER COMPONENT
-#        run.sh native TARGET_FOLDER PROGRAM
+# usage: run.sh python|javascript|ansible DIRECTORY COMPONENT
+#        run.sh native DIRECTORY PROGRAM
 #
-# CONSUL_HTTP_ADDR is an agent without access control, HANGING_ADDR a server that accepts and never answers. Optional:
-# CONSUL_ACL_ADDR, an agent that denies by default, with CONSUL_ACL_TOKEN_READONLY, which may read sessions.
+# CONSUL_HTTP_ADDR is the address of an agent without ACLs, and HANGING_ADDR that of a server that accepts connections
+# and never responds. Optional: CONSUL_ACL_ADDR, an agent that denies by default, and CONSUL_ACL_TOKEN_READONLY, one of
+# its tokens, which may read sessions.
 set -euo pipefail
 
 host=$1
@@ -44,7 +45,7 @@ ansible)
     cat "$work/results"
     ;;
 *)
-    echo "run.sh: no host $host" >&2
+    echo "run.sh: unknown host $host" >&2
     exit 2
     ;;
 esac | "$python" "$here/normalise.py"

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Puts wasmtime's program under the given folder and prints its path: about 5 CPU-minutes the first time, nothing after.
-# As little of it as runs a command component, and hardly optimized: it is compiled once and runs for seconds.
+# Builds wasmtime's program under DIRECTORY, unless it is there already, and prints its path. The build takes about 5 CPU
+# minutes. It has only the features that a command component needs, and little optimization, because it runs only for
+# seconds.
+#
+# usage: wasmtime.sh DIRECTORY
 set -euo pipefail
-target=$(mkdir -p "${1:?usage: $0 FOLDER}" && cd "$1" && pwd)
+target=$(mkdir -p "${1:?usage: $0 DIRECTORY}" && cd "$1" && pwd)
 version=48.0.8
 program=$target/wasmtime-$version/bin/wasmtime
 if [ ! -x "$program" ]; then

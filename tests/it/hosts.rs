@@ -1,7 +1,7 @@
-//! The plugin in hosts that nobody here wrote: Python (wasmtime-py), JavaScript (transpiled by jco) and Ansible. The same
-//! list of operations as natively, and the same results.
+//! The plugin on other hosts: Python (wasmtime-py), JavaScript (transpiled by jco) and Ansible. Each runs the same list of
+//! operations as the program `consul-session`, and must return the same results.
 //!
-//! These install pinned packages under `target/`, and so run only where `CI` or `CONSUL_SESSION_HOSTS` is set.
+//! These tests install pinned packages under `target/`, so they run only if `CI` or `CONSUL_SESSION_HOSTS` is set.
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul;
@@ -17,7 +17,7 @@ fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts")
 }
 
-/// The folder with what is installed, and the plugin.
+/// The directory with the installed packages, and the plugin.
 struct Installed {
     folder: PathBuf,
     plugin: PathBuf,
@@ -41,7 +41,7 @@ fn installed() -> Option<&'static Installed> {
             .arg(&folder)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", text(&output));
         let plugin = folder.join("consul-session.wasm");
         let written = Program::new(["component", "plugin", "-o", plugin.to_str().unwrap()]).run();
         assert_eq!(written.code, 0, "{written:?}");
@@ -56,17 +56,18 @@ fn installed() -> Option<&'static Installed> {
     installed.as_ref()
 }
 
-fn said(output: &Output) -> String {
+/// Standard output and standard error.
+fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
-/// What a host makes of the operations, by the operation's name.
+/// Runs the operations on a host and returns the results by the operation's name.
 fn operations(
     host: &str,
     component: &Path,
     installed: &Installed,
 ) -> Option<BTreeMap<String, Value>> {
-    // An agent of its own: the operations list all sessions.
+    // Not a shared agent, because the operations list all sessions.
     let (plain, acl) = (consul::Agent::start()?, consul::with_acl()?);
     let hanging = Server::silent();
     let output = Command::new("bash")
@@ -79,7 +80,7 @@ fn operations(
         .env("HANGING_ADDR", hanging.url())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{host}: {}", said(&output));
+    assert!(output.status.success(), "{host}: {}", text(&output));
     let lines = String::from_utf8(output.stdout).unwrap();
     let results: BTreeMap<String, Value> = lines
         .lines()
@@ -100,7 +101,7 @@ fn same_as_natively(host: &str) {
     let stock = operations(host, &installed.plugin, installed).unwrap();
     assert!(
         stock.len() > 10,
-        "{host} ran {} operations only",
+        "{host} ran only {} operations",
         stock.len()
     );
     let mut compared = 0;
@@ -112,7 +113,7 @@ fn same_as_natively(host: &str) {
     }
     assert!(
         compared > 10,
-        "{host}: {compared} operations in common with the native run only"
+        "{host} has only {compared} operations in common with the program"
     );
 }
 
@@ -131,7 +132,7 @@ fn ansible() {
     same_as_natively("ansible");
 }
 
-/// The typed functions, which the program has no words for: two hosts that nobody here wrote agree on every one.
+/// The program cannot call the typed functions, so two other hosts are compared with each other.
 #[test]
 fn typed_functions_in_python_and_javascript() {
     let Some(installed) = installed() else { return };
@@ -144,13 +145,13 @@ fn typed_functions_in_python_and_javascript() {
         assert_eq!(javascript.get(name), Some(result), "{name}");
         compared += 1;
     }
-    assert!(compared >= 20, "{compared} typed operations only");
+    assert!(compared >= 20, "only {compared} typed operations");
 }
 
-/// The examples as they stand, and what becomes of a caller's mistakes.
+/// The examples, unchanged, and what callers' mistakes lead to.
 #[test]
 fn the_examples() {
-    // An agent of its own: the examples' names are fixed.
+    // Not a shared agent, because the names in the examples are fixed.
     let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {
         return;
     };
@@ -160,13 +161,13 @@ fn the_examples() {
         .env("CONSUL_HTTP_ADDR", &agent.http)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", text(&output));
 }
 
-/// The command by `jco run`, which passes its own environment on and exits with 1 for any failure.
+/// Runs the command with `jco run`, which passes on its own environment and exits with 1 on every failure.
 #[test]
 fn jco_runs_the_command() {
-    // An agent of its own: all sessions are listed.
+    // Not a shared agent, because the test lists all sessions.
     let (Some(installed), Some(agent)) = (installed(), consul::Agent::start()) else {
         return;
     };
@@ -219,9 +220,9 @@ fn jco_runs_the_command() {
         .output()
         .unwrap();
     assert!(
-        shown.status.success() && said(&shown).contains("consul-session"),
+        shown.status.success() && text(&shown).contains("consul-session"),
         "{}",
-        said(&shown)
+        text(&shown)
     );
     let gone = jco(&["absent", "name=jco ü"]);
     assert_eq!(
@@ -243,5 +244,5 @@ fn a_playbook_that_used_the_original() {
         .env("CONSUL_NODE", consul::NODE)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", text(&output));
 }

@@ -1,142 +1,155 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception OR MIT
-# Written from the component's contract, with no text or code of the module that it stands in for. Ansible, which is
-# GPL-3.0-or-later, is not part of this file but loads it; either licence above lets the two be combined.
+# Written from the component's interface, without text or code of the module of this name in community.general. Ansible,
+# which is GPL-3.0-or-later, loads this file but is not part of it; either license above permits the combination.
 
 DOCUMENTATION = r"""
 module: consul_session
-short_description: Create, look up, renew and remove the sessions of a Consul cluster
+short_description: Create, look up, renew and remove sessions of a Consul cluster
 description:
-  - A session ties locks in Consul's key-value store to the life of their holder. This module manages sessions through the
-    component C(consul-session), which runs in a sandbox with an HTTP client and nothing else.
-  - What a parameter may hold is checked by the component, also in check mode, so its messages say what it takes.
-  - Two hosts that ask for one O(name) get one session, and with it the same locks. Where each is to have its own, for
-    instance to keep the other out, set O(unique=false) or a name of its own.
+  - A session ties locks in Consul's key-value store to the life of their holder. This module manages sessions through
+    the WebAssembly component C(consul-session), which runs in a sandbox with an HTTP client and nothing else.
+  - The component checks the values of parameters, also in check mode, and its messages say which values are accepted.
+  - Hosts that ask for the same O(name) get the same session, and with it the same locks. If hosts are to keep each
+    other out, give each a name of its own, or set O(unique=false).
 requirements:
-  - On the host that runs the task, Python 3.9 or later and the package C(wasmtime) 49 or later.
+  - Python 3.9 or later and the package C(wasmtime) 49 or later, on the host that runs the task.
 options:
   component:
-    description: File of the component, on the host that runs the task. Falls back to E(CONSUL_SESSION_COMPONENT).
+    description:
+      - Path of the component on the host that runs the task. Default is E(CONSUL_SESSION_COMPONENT).
+      - The command C(consul-session component plugin -o plugin.wasm) writes the file.
     type: path
     required: true
   state:
     description:
-      - V(present) makes sure that a session of this O(name) exists; without a name it makes a new one every time.
-      - V(absent) removes by O(id), or every session of this O(name).
-      - V(info) looks up by O(id) or O(name), V(node) lists the sessions of O(node), V(list) all of them.
-      - V(renew) starts the TTL anew.
+      - V(present) makes sure that a session of this O(name) exists. Without a name, it creates a session on every run.
+      - V(absent) destroys the session with this O(id), or every session of this O(name).
+      - V(info) looks up sessions by O(id) or O(name), V(node) lists the sessions of O(node), and V(list) lists all.
+      - V(renew) restarts the TTL of the session with this O(id) or O(name).
     type: str
     choices: [present, absent, info, node, list, renew]
     default: present
   name:
-    description: Name of the session. Consul does not keep names unique; this module does, unless O(unique=false).
+    description: The session's name. Consul does not keep names unique, but this module does unless O(unique=false).
     type: str
   id:
-    description: UUID of a session.
+    description: The session's UUID. Consul assigns it, so V(present) refuses it.
     type: str
   node:
-    description: Node to tie the session to, by default the agent's own, or whose sessions to look at.
+    description: The node to bind the session to, or whose sessions to list. Default is the agent's own node.
     type: str
   datacenter:
-    description: Datacenter to work in, by default the agent's own.
+    description: The datacenter. Default is the agent's own.
     type: str
   delay:
     description:
-      - Lock delay, for which a lock cannot be taken after its session was invalidated; at most 60 seconds.
-      - Seconds, or a text with units such as V(20s) or V(500ms). Consul's default is 15 seconds.
+      - The lock delay, from 0 to 60 seconds. It is the time after the session was invalidated during which its locks
+        cannot be acquired.
+      - Whole seconds, or text with units such as V(20s) or V(500ms). Consul's default is 15 seconds.
     type: str
   ttl:
-    description: Time after which the session ends unless renewed, from V(10s) to V(24h), written as for O(delay).
+    description:
+      - The time after which Consul ends the session unless it is renewed, from V(10s) to V(24h); V(0) for no limit.
+      - The format is that of O(delay). Consul's default is no limit.
     type: str
   checks:
-    description: Health checks in the form from before Consul 1.7. With the empty list the session has no check at all.
+    description: Checks in the form used before Consul 1.7. An empty list turns all checks off.
     type: list
     elements: str
   node_checks:
-    description: Node checks that the session depends on. Left out, Consul takes V(serfHealth).
+    description: Node checks by id. Consul's default is V(serfHealth), which ends the session when its node fails.
     type: list
     elements: str
   service_checks:
-    description: Service checks that the session depends on, as ids or as mappings of C(id) and C(namespace).
+    description: Service checks by id, or as dictionaries with the keys C(id) and C(namespace).
     type: list
     elements: raw
   behavior:
-    description: What becomes of the keys locked when the session ends. Consul's default is V(release).
+    description: What happens to the session's locks when it ends. Consul's default is V(release).
     type: str
     choices: [release, delete]
   unique:
-    description: Whether one session of a name is enough.
+    description: Whether one session of a name is enough. V(false) creates a session on every run.
     type: bool
     default: true
   recreate:
-    description: Whether to replace a session of this name that has other attributes, instead of failing.
+    description: Whether to replace sessions of this name that have other attributes. V(false) fails in this case.
     type: bool
     default: false
   url:
     description:
-      - Address of the agent, C(http://host:port) or C(https://host:port). Falls back to E(CONSUL_HTTP_ADDR).
-      - The default is V(http://localhost:8500). O(scheme), O(host) and O(port) win over their part of it.
+      - The agent's address, C(http://host:port) or C(https://host:port). Default is E(CONSUL_HTTP_ADDR), or else
+        V(http://localhost:8500).
+      - O(scheme), O(host) and O(port) each replace their own part of the address.
     type: str
   host:
-    description: Host of the agent.
+    description: The agent's host.
     type: str
   port:
-    description: Port of the agent.
+    description: The agent's port.
     type: int
   scheme:
-    description: V(http) or V(https). With E(CONSUL_HTTP_SSL) true, V(https) is the default.
+    description: V(http) or V(https). If E(CONSUL_HTTP_SSL) is true, the default is V(https).
     type: str
   token:
-    description: ACL token. Falls back to the file that E(CONSUL_HTTP_TOKEN_FILE) names, else to E(CONSUL_HTTP_TOKEN).
+    description:
+      - The ACL token. Default is the content of the file that E(CONSUL_HTTP_TOKEN_FILE) names, or else
+        E(CONSUL_HTTP_TOKEN).
     type: str
   namespace:
-    description: Namespace (Consul Enterprise). Falls back to E(CONSUL_NAMESPACE).
+    description: The namespace (Consul Enterprise). Default is E(CONSUL_NAMESPACE).
     type: str
   partition:
-    description: Admin partition (Consul Enterprise). Falls back to E(CONSUL_PARTITION).
+    description: The admin partition (Consul Enterprise). Default is E(CONSUL_PARTITION).
     type: str
   timeout:
-    description: How long to wait for a connection and for each part of an answer, by default 10 seconds, as for O(delay).
+    description:
+      - The timeout for connecting, and for each part of a response. Default is 10 seconds.
+      - The format is that of O(delay).
     type: str
   validate_certs:
     description:
-      - V(true) is what happens anyway, against the certificates that wasmtime has built in. V(false) fails.
-      - Falls back to E(CONSUL_HTTP_SSL_VERIFY). E(CONSUL_TLS_SERVER_NAME) fails.
+      - V(true) changes nothing, because wasmtime always verifies certificates, with its built-in roots. V(false) is
+        refused, and so is E(CONSUL_TLS_SERVER_NAME).
+      - Default is E(CONSUL_HTTP_SSL_VERIFY).
     type: bool
   ca_path:
-    description: Fails. With this host a component cannot be given trust; the program C(consul-session) can be.
+    description:
+      - Refused, because this host has no TLS settings. The program C(consul-session) has them.
+      - Default is E(CONSUL_CACERT), which is refused too.
     type: str
   client_cert:
-    description: Fails, like O(ca_path).
+    description: Refused, like O(ca_path). Default is E(CONSUL_CLIENT_CERT), which is refused too.
     type: str
   client_key:
-    description: Fails, like O(ca_path).
+    description: Refused, like O(ca_path). Default is E(CONSUL_CLIENT_KEY), which is refused too.
     type: str
 attributes:
   check_mode:
     support: full
     description:
-      - Says what would change, and writes nothing. A session that does not exist yet has no id; a task that gets none where
-        it should have one takes it for the id of such a session.
+      - Predicts the result and writes nothing. A session that does not exist yet has no id. If V(absent), V(info) or
+        V(renew) gets neither O(id) nor O(name), it assumes such a session, and warns.
   diff_mode:
     support: full
-    description: Shows the sessions before and after.
+    description: Returns the sessions before and after.
 """
 
 EXAMPLES = r"""
-- name: One session for this deployment, however often this runs
+- name: Have one session for this deployment, however often the playbook runs
   consul_session:
     name: deploy
     ttl: 10m
     delay: 20s
   register: deploy
 
-- name: Stay alive
+- name: Keep it alive
   consul_session:
     state: renew
     id: "{{ deploy.session_id }}"
 
-- name: Read all sessions, once Consul has a leader
+- name: List all sessions, and try again while Consul has no leader
   consul_session:
     state: list
   register: all
@@ -151,15 +164,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 session_id:
-  description: UUID of the session; null if there is none, or several.
-  returned: all states but node and list
+  description: The session's UUID. Null if there is no session, or if there are several.
+  returned: present, absent, info, renew
   type: str
 name, behavior, ttl, delay, checks, node:
-  description: As asked for; where nothing was asked for, as the session has it.
+  description: The parameters. For V(behavior), V(ttl) and V(delay) that are not given, the values of the session.
   returned: present
   type: raw
 session:
-  description: The session as Consul stores it; null where check mode would create it.
+  description: The session as Consul stores it. Null if check mode predicts its creation.
   returned: present, renew
   type: dict
 sessions:
@@ -168,24 +181,25 @@ sessions:
   type: list
   elements: dict
 session_ids:
-  description: UUIDs of the sessions removed.
+  description: The UUIDs of the sessions that were destroyed.
   returned: absent
   type: list
   elements: str
 replaced:
-  description: UUIDs of the sessions replaced.
-  returned: present, if any were
+  description: The UUIDs of the sessions that were replaced.
+  returned: present, if it replaced any
   type: list
   elements: str
 diff:
   description: The sessions before and after.
-  returned: in diff mode, by all states that change something
+  returned: in diff mode, by present, absent and renew
   type: dict
 error:
   description:
-    - What failed, for a program. C(kind) is one of invalid, denied, not-found, conflict, unavailable, timeout, transport,
-      tls, protocol, unsupported, other; C(retryable) tells whether the same may work later.
-    - With C(maybe_applied) a write went out and its outcome is not known. Also C(parameter), or the HTTP exchange.
+    - What went wrong, for playbooks. C(kind) is one of invalid, denied, not-found, conflict, unavailable, timeout,
+      transport, tls, protocol, unsupported and other. C(retryable) says whether the same task may succeed later.
+    - C(maybe_applied) says whether a write went out whose outcome is unknown. Further keys are C(parameter), or the
+      C(method), C(path), C(status) and C(text) of the HTTP exchange.
   returned: failure, unless Ansible itself refused the parameters
   type: dict
   sample: {kind: denied, retryable: false, status: 403, maybe_applied: false}
@@ -207,15 +221,15 @@ try:
 except ImportError:
     WASMTIME_MISSING = traceback.format_exc()
 
-DEADLINE = 60  # seconds, for an answer that drips in; silence is ended by the call's own timeout
+DEADLINE = 60  # seconds, for a response that arrives too slowly; a silent server meets the call's own timeout first
 
 
 class Stopped(Exception):
-    """The component ended without a result."""
+    """The component stopped without a result."""
 
 
-# What is wrong with the environment, as parameter and message: a fallback has no module to fail yet.
-wrong = []
+# Errors in the environment, as parameter and message. A fallback runs before there is a module that could fail.
+mistakes = []
 
 
 def environment(name):
@@ -225,32 +239,32 @@ def environment(name):
 
 
 def unusable(parameter, message):
-    wrong.append((parameter, message))
+    mistakes.append((parameter, message))
     raise AnsibleFallbackNotFound
 
 
 def token_by_environment():
     if not os.environ.get("CONSUL_HTTP_TOKEN_FILE"):
         return environment("CONSUL_HTTP_TOKEN")
-    file = f"CONSUL_HTTP_TOKEN_FILE: token file {os.environ['CONSUL_HTTP_TOKEN_FILE']}"
+    failure = f"CONSUL_HTTP_TOKEN_FILE: cannot use the token file {os.environ['CONSUL_HTTP_TOKEN_FILE']}"
     try:
         with open(os.environ["CONSUL_HTTP_TOKEN_FILE"], encoding="utf-8") as opened:
             token = opened.read().strip()
     except OSError as error:
-        unusable("token", f"{file}: {error.strerror}")
+        unusable("token", f"{failure}: {error.strerror}")
     except ValueError:
-        unusable("token", f"{file}: it is not text")
-    # An empty token would be an anonymous request.
-    return token or unusable("token", f"{file}: it is empty")
+        unusable("token", f"{failure}: it is not UTF-8 text")
+    # With an empty token, the request would be anonymous.
+    return token or unusable("token", f"{failure}: it is empty")
 
 
 def truth_by_environment(name):
-    said = environment(name).strip()
-    if said.lower() in ("1", "1.0", "t", "true", "y", "yes", "on"):
+    text = environment(name).strip()
+    if text.lower() in ("1", "1.0", "t", "true", "y", "yes", "on"):
         return True
-    if said.lower() in ("0", "0.0", "f", "false", "n", "no", "off"):
+    if text.lower() in ("0", "0.0", "f", "false", "n", "no", "off"):
         return False
-    return unusable(name, f"`{name}` must be true or false, not `{said}`")
+    return unusable(name, f"`{name}` must be true or false, not `{text}`")
 
 
 def https_by_environment(name):
@@ -260,7 +274,7 @@ def https_by_environment(name):
 
 
 def run(component, params):
-    """Calls the component's action door. Returns whether it failed, and its result."""
+    """Calls the component's action interface. Returns whether it failed, and the result."""
     config = Config()
     config.epoch_interruption = True
     engine = Engine(config)
@@ -271,12 +285,12 @@ def run(component, params):
     store.set_wasi(WasiConfig())  # no environment, files or standard streams
     store.set_wasi_http()
     store.set_epoch_deadline(1)
-    clock = threading.Timer(DEADLINE, engine.increment_epoch)
-    clock.daemon = True
-    clock.start()
+    timer = threading.Timer(DEADLINE, engine.increment_epoch)
+    timer.daemon = True
+    timer.start()
     instance = linker.instantiate(store, Component.from_file(engine, component))
-    door = instance.get_export_index(store, "consul:session/action@0.1.0")
-    function = instance.get_func(store, instance.get_export_index(store, "run", door))
+    action = instance.get_export_index(store, "consul:session/action@0.1.0")
+    function = instance.get_func(store, instance.get_export_index(store, "run", action))
     started = time.monotonic()
     try:
         result = function(store, json.dumps(params))
@@ -287,7 +301,7 @@ def run(component, params):
 
 
 def predict(module, state, why):
-    """Ends a task in check mode that needs a session which an earlier task would have made."""
+    """Ends a check mode task that needs a session which an earlier task would have created."""
     found = {"absent": {"session_ids": []}, "info": {"sessions": []}, "renew": {"session": None, "ttl": None}}
     module.warn(f"check mode: {why}")
     module.exit_json(changed=state != "info", session_id=None, **found[state])
@@ -319,8 +333,8 @@ def main():
         "token": {"no_log": True},
         "validate_certs": {"type": "bool"},
     }
-    texts = "name id node datacenter delay ttl url host scheme namespace partition timeout ca_path client_cert client_key"
-    options.update({name: {} for name in texts.split()})
+    strings = "name id node datacenter delay ttl url host scheme namespace partition timeout ca_path client_cert client_key"
+    options.update({name: {} for name in strings.split()})
     module = AnsibleModule(
         argument_spec={
             name: dict(option, fallback=fallback[name]) if name in fallback else option for name, option in options.items()
@@ -330,17 +344,17 @@ def main():
     if WASMTIME_MISSING:
         module.fail_json(msg=missing_required_lib("wasmtime"), exception=WASMTIME_MISSING)
     refused = {"retryable": False, "maybe_applied": False}
-    for parameter, message in wrong:
+    for parameter, message in mistakes:
         module.fail_json(msg=message, error=dict(refused, kind="invalid", parameter=parameter))
     if os.environ.get("CONSUL_TLS_SERVER_NAME"):
-        message = "CONSUL_TLS_SERVER_NAME cannot be honoured here: this host gives a component no say about TLS. Unset it."
+        message = "CONSUL_TLS_SERVER_NAME cannot be honored, because this host gives a component no TLS settings; unset it"
         module.fail_json(msg=message, error=dict(refused, kind="unsupported"))
-    # What is left out has to stay out: to the component an unset key is not an empty one.
+    # Ansible sets parameters that are not given to None. The component gets only those that are given.
     params = {name: value for name, value in module.params.items() if value is not None}
     component = params.pop("component")
     state = params["state"]
     if module.check_mode and state in ("absent", "info", "renew") and not params.get("id") and not params.get("name"):
-        predict(module, state, "no id and no name: taken for those of a session that an earlier task would have made")
+        predict(module, state, "no id or name, so this task assumes a session that an earlier task would create")
     try:
         failed, result = run(component, dict(params, check_mode=module.check_mode, diff=module._diff))
     except Stopped as stopped:
@@ -357,7 +371,7 @@ def main():
     if failed:
         module.fail_json(**result)
     if "diff" in result:
-        # Ansible compares texts line by line.
+        # Ansible compares strings line by line.
         result["diff"] = {side: json.dumps(sessions, indent=2) + "\n" for side, sessions in result["diff"].items()}
     module.exit_json(**result)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What only a real `ansible-playbook` shows: check mode, diff, the second run, loops, messages, the example playbook.
+# Tests the module with ansible-playbook: check mode, diff, second runs, loops, messages, and the example playbook.
+# Needs ../setup.sh, CONSUL_HTTP_ADDR and CONSUL_NODE.
 #
-# usage: playbook.sh TARGET_FOLDER COMPONENT, after ../setup.sh, with CONSUL_HTTP_ADDR and CONSUL_NODE set
+# usage: playbook.sh DIRECTORY COMPONENT
 set -euo pipefail
 
 target=$(cd "$1" && pwd)
@@ -16,13 +17,13 @@ play() {
         -e ansible_python_interpreter="$target/venv/bin/python" -e component="$component" -e prefix="playbook-$$" "$@" 2>&1
 }
 
-# expect WORDS PLAYBOOK…: the output of the run has these words.
+# expect TEXT PLAYBOOK…: checks that the output of ansible-playbook contains the text.
 expect() {
-    local words=$1 output
+    local text=$1 output
     shift
     output=$(play "$@") || true
-    grep --quiet --fixed-strings -- "$words" <<<"$output" || fail "no \`$words\`" "$output" "$@"
-    grep --quiet DEPRECAT <<<"$output" && fail 'something deprecated' "$output" "$@"
+    grep --quiet --fixed-strings -- "$text" <<<"$output" || fail "no \`$text\`" "$output" "$@"
+    grep --quiet DEPRECAT <<<"$output" && fail 'a deprecation' "$output" "$@"
     return 0
 }
 
@@ -34,7 +35,7 @@ fail() {
 
 desired=$here/desired.yml
 expect 'changed=1    unreachable=0    failed=0' "$desired" --check
-expect "+    \"Name\": \"playbook-$$-units\"," "$desired" --check --diff # nothing was written by the run before
+expect "+    \"Name\": \"playbook-$$-units\"," "$desired" --check --diff # the run before wrote nothing
 expect 'changed=1    unreachable=0    failed=0' "$desired"
 expect 'changed=0    unreachable=0    failed=0' "$desired"
 expect 'changed=0    unreachable=0    failed=0' "$desired" --check
@@ -45,16 +46,16 @@ expect 'failed=0' "$here/failures.yml"
 expect 'changed=2    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR" --check --diff
 expect 'ok=7    changed=3    unreachable=0    failed=0' "$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR"
 
-# The example by itself, as its first line says: not a word of warning.
+# The example as its first line says, without a warning.
 bare=(-i localhost, "$example/playbook.yml" -e component="$component" -e url="$CONSUL_HTTP_ADDR")
 output=$(env -u ANSIBLE_LIBRARY -u ANSIBLE_LOCALHOST_WARNING "$target/venv/bin/ansible-playbook" "${bare[@]}" 2>&1) ||
     fail 'a failure' "$output" "${bare[@]}"
 grep --quiet WARNING <<<"$output" && fail 'a warning' "$output" "${bare[@]}"
 
-# What is wrong with the environment is said of the environment.
+# Errors in the environment name the variable.
 environment=("$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR")
-CONSUL_HTTP_TOKEN_FILE=/dev/null expect 'CONSUL_HTTP_TOKEN_FILE: token file /dev/null: it is empty' "${environment[@]}"
-CONSUL_HTTP_TOKEN_FILE=/nowhere expect 'CONSUL_HTTP_TOKEN_FILE: token file /nowhere: No such file' "${environment[@]}"
-CONSUL_TLS_SERVER_NAME=consul expect 'CONSUL_TLS_SERVER_NAME cannot be honoured here' "${environment[@]}"
+CONSUL_HTTP_TOKEN_FILE=/dev/null expect 'CONSUL_HTTP_TOKEN_FILE: cannot use the token file /dev/null: it is empty' "${environment[@]}"
+CONSUL_HTTP_TOKEN_FILE=/nowhere expect 'CONSUL_HTTP_TOKEN_FILE: cannot use the token file /nowhere: No such file' "${environment[@]}"
+CONSUL_TLS_SERVER_NAME=consul expect 'CONSUL_TLS_SERVER_NAME cannot be honored' "${environment[@]}"
 CONSUL_HTTP_SSL=banana expect '`CONSUL_HTTP_SSL` must be true or false, not `banana`' "${environment[@]}"
 echo ok

@@ -1,11 +1,12 @@
-// Runs operations.json through the JavaScript example. Prints a JSON line for each: {"name": …, "result": …}.
+// Runs operations.json with integrations/javascript and prints a line of JSON for each operation:
+// {"name": …, "result": …}.
 
 import { readFileSync } from "node:fs";
 import { ConsulSession, Failed } from "./consul-session.mjs";
 
 const env = process.env;
 const url = env.CONSUL_HTTP_ADDR;
-const words = {
+const placeholders = {
   $run: env.RUN,
   $node: env.CONSUL_NODE,
   $refused: "http://127.0.0.1:1",
@@ -18,7 +19,7 @@ const words = {
 const camel = (key) => key.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
 const snake = (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** Rebuilds a value: keys by `rename`, anything that is no object or array by `change`. */
+/** Copies a value, with `rename` applied to its keys and `change` to everything except objects and arrays. */
 function map(value, rename, change) {
   if (Array.isArray(value)) return value.map((item) => map(item, rename, change));
   if (value === null || typeof value !== "object") return change(value);
@@ -27,14 +28,14 @@ function map(value, rename, change) {
 
 function fill(value) {
   if (typeof value !== "string") return value;
-  return Object.hasOwn(words, value) ? words[value] : value.replaceAll("$run", words.$run);
+  return Object.hasOwn(placeholders, value) ? placeholders[value] : value.replaceAll("$run", placeholders.$run);
 }
 
-// The contract's numbers are all 64 bits wide, and null is undefined.
+// All numbers of the interface have 64 bits, and null becomes undefined.
 const typed = (value) => (typeof value === "number" ? BigInt(value) : (fill(value) ?? undefined));
 const plain = (value) => (typeof value === "bigint" ? Number(value) : (value ?? null));
 
-/** A failure as the component said it, and as the drivers of other hosts show it. */
+/** A failure as the component returned it, in the form that the drivers of other hosts print. */
 function failure(error) {
   if (!(error instanceof Failed)) throw error;
   const { kind, exchange, ...rest } = error.cause;
@@ -46,11 +47,11 @@ const consul = new ConsulSession();
 
 for (const operation of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
   const { action, sessions, many, not = [] } = operation;
-  if (not.includes("javascript") || (JSON.stringify(operation).includes("$acl") && !words.$acl)) continue;
+  if (not.includes("javascript") || (JSON.stringify(operation).includes("$acl") && !placeholders.$acl)) continue;
   let result;
   if (action) {
     result = await consul.action({ url, ...map(action, String, fill) }).catch(failure);
-    words.$id = result.session_id ?? words.$id;
+    placeholders.$id = result.session_id ?? placeholders.$id;
   } else if (many) {
     for (let made = 0; made < many.count; made++) {
       await consul.action({ url, name: fill(many.name), unique: false });
@@ -58,7 +59,7 @@ for (const operation of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
     result = many.count;
   } else {
     result = map(await consul.sessions(...map(sessions, camel, typed)).catch(failure), snake, plain);
-    if (typeof result === "string") words.$id = result;
+    if (typeof result === "string") placeholders.$id = result;
   }
   console.log(JSON.stringify({ ...operation, result }));
 }

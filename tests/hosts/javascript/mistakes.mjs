@@ -1,5 +1,5 @@
-// What a caller of the JavaScript example can do wrong, what may be said of a call that was cut off, and what a worker is
-// told whose session is gone. Runs beside the example, with CONSUL_HTTP_ADDR set.
+// Tests what integrations/javascript reports for callers' mistakes, for calls that were cut off, and to a worker whose
+// session has ended. Runs in a copy of that directory, with CONSUL_HTTP_ADDR set.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
@@ -9,20 +9,20 @@ import { withSession } from "./workflow.mjs";
 const agent = { address: process.env.CONSUL_HTTP_ADDR };
 const consul = new ConsulSession();
 
-for (const [name, words, ...values] of [
-  ["TypeError", "checks takes an array", "create", agent, { checks: "" }],
-  ["TypeError", "nodeChecks takes an array", "create", agent, { nodeChecks: "serfHealth" }],
-  ["RangeError", "ttl is no unsigned number", "create", agent, { ttl: 2n ** 64n + 10n ** 10n }],
-  ["RangeError", "timeout is no unsigned number", "list", { ...agent, timeout: -1n }],
-  ["TypeError", "the session has no lock_delay", "create", agent, { lock_delay: 1n }],
-  ["TypeError", "no function nope", "nope", agent],
-  ["TypeError", "the agent is to be an object", "list"],
-  ["TypeError", "the agent is to be an object", "list", null],
+for (const [name, text, ...values] of [
+  ["TypeError", "checks must be an array", "create", agent, { checks: "" }],
+  ["TypeError", "nodeChecks must be an array", "create", agent, { nodeChecks: "serfHealth" }],
+  ["RangeError", "ttl must be an unsigned 64-bit integer", "create", agent, { ttl: 2n ** 64n + 10n ** 10n }],
+  ["RangeError", "timeout must be an unsigned 64-bit integer", "list", { ...agent, timeout: -1n }],
+  ["TypeError", "the session has no field lock_delay", "create", agent, { lock_delay: 1n }],
+  ["TypeError", "the interface sessions has no function nope", "nope", agent],
+  ["TypeError", "the agent must be an object", "list"],
+  ["TypeError", "the agent must be an object", "list", null],
   ["TypeError", '"nope" is not one of the cases', "ensure", agent, { name: "x" }, "nope"],
   ["DataCloneError", "", "create", agent, { name() {} }],
 ]) {
   const error = await consul.sessions(...values).then(JSON.stringify, (error) => error);
-  assert(error.name === name && error.message.includes(words), `${values[0]}: no ${name} with "${words}": ${error}`);
+  assert(error.name === name && error.message.includes(text), `${values[0]}: no ${name} with "${text}": ${error}`);
 }
 
 const failed = (wanted) => (error) => {
@@ -49,7 +49,7 @@ for (const [maybeApplied, call] of [
   await assert.rejects(call(), failed({ kind: "timeout", retryable: true, maybeApplied }));
 }
 
-// The claim: of several that ask at once one works, and it is told when its session has gone.
+// Of several workers that claim a job at the same time, one runs, and its signal is aborted when its session ends.
 const wanted = { name: `claim-${process.pid}`, ttl: 10n ** 10n };
 let [worked, taken] = [0, 0];
 const work = async (session, signal) => {

@@ -1,8 +1,8 @@
-"""Runs operations.json and prints a JSON line for each, {"name": …, "result": …}.
+"""Runs operations.json and prints a line of JSON for each operation: {"name": …, "result": …}.
 
-usage: driver.py python COMPONENT    by the Python example
-       driver.py native PROGRAM      by the program `consul-session`, actions only
-       driver.py ansible             not at all: prints the actions, filled in but for $id, for driver.yml
+usage: driver.py python COMPONENT    with integrations/python
+       driver.py native PROGRAM      with the program `consul-session`, actions only
+       driver.py ansible             only prints the actions for driver.yml, with every placeholder but $id replaced
 """
 
 import json
@@ -16,7 +16,7 @@ sys.path.insert(0, str(HOSTS.parent.parent / "integrations" / "python"))
 from consul_session import ConsulSession, Failed
 
 URL = os.environ["CONSUL_HTTP_ADDR"]
-words = {
+placeholders = {
     "$run": os.environ["RUN"],
     "$node": os.environ["CONSUL_NODE"],
     "$refused": "http://127.0.0.1:1",
@@ -24,7 +24,7 @@ words = {
     "$acl": os.environ.get("CONSUL_ACL_ADDR"),
     "$readonly": os.environ.get("CONSUL_ACL_TOKEN_READONLY"),
     "$agent": {"address": URL},
-    "$id": "$id",  # the id in the last result that had one
+    "$id": "$id",  # the id in the latest result that had one
 }
 
 
@@ -34,13 +34,13 @@ def fill(value):
     if isinstance(value, list):
         return [fill(item) for item in value]
     if isinstance(value, str):
-        return words[value] if value in words else value.replace("$run", words["$run"])
+        return placeholders[value] if value in placeholders else value.replace("$run", placeholders["$run"])
     return value
 
 
 def operations(host):
     for operation in json.loads((HOSTS / "operations.json").read_text("utf-8")):
-        without_acl = "$acl" in json.dumps(operation) and not words["$acl"]
+        without_acl = "$acl" in json.dumps(operation) and not placeholders["$acl"]
         without_types = "sessions" in operation and host != "python"
         if host not in operation.get("not", []) and not without_acl and not without_types:
             if "action" in operation:
@@ -66,7 +66,7 @@ def main():
     for operation in operations(host):
         if "action" in operation:
             result = action(host, operation["action"])
-            words["$id"] = result.get("session_id") or words["$id"]
+            placeholders["$id"] = result.get("session_id") or placeholders["$id"]
         elif "many" in operation:
             name, result = operation["many"]["name"], operation["many"]["count"]
             for _ in range(result):
@@ -76,7 +76,7 @@ def main():
                 result = ConsulSession(sys.argv[2]).sessions(*operation["sessions"])
             except Failed as failure:
                 result = {"message": str(failure), **failure.error}
-            words["$id"] = result if isinstance(result, str) else words["$id"]
+            placeholders["$id"] = result if isinstance(result, str) else placeholders["$id"]
         print(json.dumps({**operation, "result": result}), flush=True)
 
 
