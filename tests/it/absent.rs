@@ -1,4 +1,4 @@
-//! state=absent: by id and by name, truthful about what was there.
+//! `state=absent` by ID and by name, and which sessions it reports as removed.
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul::{self, NODE};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const UNKNOWN: &str = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
 
 #[test]
-fn by_id_once_and_again() {
+fn removes_by_id_once() {
     let Some(agent) = consul::plain() else { return };
     let id = agent.api.create(&json!({"Name": "absent-id"}));
     let session = agent.api.session(&id).unwrap();
@@ -21,7 +21,7 @@ fn by_id_once_and_again() {
     assert_eq!(
         agent.api.session(&id).as_ref(),
         Some(&session),
-        "check mode removed it"
+        "check mode removed the session"
     );
 
     let done = apply(&agent.http, parameters.clone()).success();
@@ -44,7 +44,7 @@ fn by_id_once_and_again() {
 }
 
 #[test]
-fn by_name_all_of_them() {
+fn removes_all_sessions_with_a_name() {
     let Some(agent) = consul::plain() else { return };
     let first = agent.api.create(&json!({"Name": "absent-name"}));
     let second = agent
@@ -59,7 +59,7 @@ fn by_name_all_of_them() {
     assert_eq!(
         agent.api.named("absent-name").len(),
         2,
-        "check mode removed some"
+        "check mode removed sessions"
     );
     let done = apply(&agent.http, parameters.clone()).success();
     assert_eq!(
@@ -78,7 +78,7 @@ fn by_name_all_of_them() {
 }
 
 #[test]
-fn by_name_on_one_node() {
+fn removes_by_name_on_one_node() {
     let Some(agent) = consul::plain() else { return };
     agent.api.register_node("absent-node");
     let here = agent
@@ -103,7 +103,7 @@ fn by_name_on_one_node() {
 }
 
 #[test]
-fn an_unknown_id_is_no_change() {
+fn unknown_id_changes_nothing() {
     let Some(agent) = consul::plain() else { return };
     let result = apply(&agent.http, json!({"state": "absent", "id": UNKNOWN})).success();
     assert_eq!(
@@ -118,7 +118,7 @@ fn an_unknown_id_is_no_change() {
 }
 
 #[test]
-fn malformed_ids_are_refused_before_any_request() {
+fn malformed_ids_are_rejected_before_any_request() {
     let server = Server::answering(200, &[], "[]");
     for state in ["absent", "info", "renew"] {
         for id in [
@@ -138,9 +138,9 @@ fn malformed_ids_are_refused_before_any_request() {
     assert_eq!(server.requests(), []);
 }
 
-/// A session can be named with the id of another.
+/// A caller can combine the ID of one session with the name of another.
 #[test]
-fn a_name_that_does_not_fit_the_id_is_a_warning() {
+fn warns_if_the_name_does_not_match_the_id() {
     let Some(agent) = consul::plain() else { return };
     let id = agent.api.create(&json!({"Name": "absent-true-name"}));
     let result = apply(

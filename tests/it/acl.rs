@@ -1,4 +1,4 @@
-//! Access control: a denial is a denial and never "not there", it says what to do, and no token is ever shown.
+//! ACLs: a denial is not reported as a missing session, its message says what to do, and no output contains a token.
 
 use consul_session_tests::bad_server::{Server, answer};
 use consul_session_tests::consul::{self, AclAgent};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const UNKNOWN_TOKEN: &str = "9e9cdd3b-ea5b-4c5e-8d7e-5a1ed55a9b7f";
 const UNKNOWN_ID: &str = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
 
-/// Runs an action in the name of a token, which must not show up.
+/// Runs an action with a token and checks that the output does not contain the token.
 fn apply_with(acl: &AclAgent, token: &str, mut parameters: Value) -> Run {
     parameters["token"] = token.into();
     let run = apply(&acl.agent.http, parameters);
@@ -19,7 +19,7 @@ fn apply_with(acl: &AclAgent, token: &str, mut parameters: Value) -> Run {
 }
 
 #[test]
-fn a_token_with_the_rights_does_everything() {
+fn sufficient_tokens_allow_all_actions() {
     let Some(acl) = consul::with_acl() else {
         return;
     };
@@ -45,7 +45,7 @@ fn a_token_with_the_rights_does_everything() {
 }
 
 #[test]
-fn a_token_that_may_only_read() {
+fn read_only_token_cannot_write() {
     let Some(acl) = consul::with_acl() else {
         return;
     };
@@ -78,9 +78,9 @@ fn a_token_that_may_only_read() {
     assert_eq!(acl.agent.api.named("acl-reader-new"), Vec::<Value>::new());
 }
 
-/// To whom nothing is shown, everything looks gone. Only a write tells.
+/// Consul omits sessions that a token may not read, so reads succeed with empty lists. Only writes are denied.
 #[test]
-fn without_rights_nothing_is_shown_and_nothing_is_done() {
+fn without_permissions_lists_are_empty_and_writes_are_denied() {
     let Some(acl) = consul::with_acl() else {
         return;
     };
@@ -117,7 +117,7 @@ fn without_rights_nothing_is_shown_and_nothing_is_done() {
         run(&json!({"state": "renew", "name": "acl-hidden"}))
             .failure("not-found")
             .says(&["may not read"]);
-        // Consul lets anybody destroy what does not exist.
+        // Consul lets anyone destroy a session that does not exist.
         let gone = run(&json!({"state": "absent", "id": UNKNOWN_ID})).success();
         assert_eq!(gone["changed"], false);
     }
@@ -128,7 +128,7 @@ fn without_rights_nothing_is_shown_and_nothing_is_done() {
 }
 
 #[test]
-fn a_token_that_consul_does_not_know() {
+fn unknown_token_is_denied() {
     let Some(acl) = consul::with_acl() else {
         return;
     };
@@ -145,7 +145,7 @@ fn a_token_that_consul_does_not_know() {
 }
 
 #[test]
-fn tokens_come_from_everywhere_and_show_nowhere() {
+fn tokens_are_read_from_all_sources_and_never_printed() {
     let Some(acl) = consul::with_acl() else {
         return;
     };
@@ -155,7 +155,7 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
         fs::write(&path, text).unwrap();
         path.into_os_string().into_string().unwrap()
     };
-    // Editors end a file with a line end.
+    // Editors end a file with a newline.
     let good = file("good", format!("{}\n", acl.management));
     let bad = file("bad", UNKNOWN_TOKEN.to_owned());
     let list = |arguments: &[&str], variables: &[(&str, &str)]| {
@@ -173,7 +173,7 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
     let management = acl.management.as_str();
     list(&[], &[("CONSUL_HTTP_TOKEN", management)]).success();
     list(&[], &[("CONSUL_HTTP_TOKEN_FILE", &good)]).success();
-    // Consul's own tools let the file win.
+    // The file takes precedence, as in Consul's own tools.
     list(
         &[],
         &[
@@ -190,7 +190,7 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
         ],
     )
     .success();
-    // So the above did use a token: with the other one it is refused.
+    // The calls above did use the valid token: the same call with the unknown one is denied.
     list(&[], &[("CONSUL_HTTP_TOKEN", UNKNOWN_TOKEN)]).failure("denied");
     list(
         &[],
@@ -212,7 +212,7 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
         .failure("invalid")
         .says(&["/nowhere/token"]);
 
-    // A token that cannot be a header is refused without being repeated.
+    // Errors do not repeat a token in the wrong parameter, or one that is not a valid header value.
     let misplaced = json!({"state": "list", "token": management, "timeout": management});
     apply(&acl.agent.http, misplaced).never_says(management);
     for broken in [
@@ -226,9 +226,9 @@ fn tokens_come_from_everywhere_and_show_nowhere() {
     }
 }
 
-/// Newer versions of Consul say that they left something out.
+/// Newer versions of Consul set a header if they omitted sessions from a list.
 #[test]
-fn a_filtered_list_is_never_taken_for_an_empty_one() {
+fn filtered_list_is_not_treated_as_complete() {
     let other = json!([{
         "ID": UNKNOWN_ID, "Name": "other", "Node": "x", "LockDelay": 0, "Behavior": "release", "TTL": "30s",
         "NodeChecks": [], "ServiceChecks": null, "CreateIndex": 1, "ModifyIndex": 1,
@@ -274,10 +274,10 @@ fn a_filtered_list_is_never_taken_for_an_empty_one() {
                 .requests()
                 .iter()
                 .all(|request| request.method == "GET"),
-            "something was written"
+            "a request other than GET was sent"
         );
     }
-    // By id the write decides, and what was there is not known.
+    // With an ID the write is sent, but whether the session existed is unknown.
     let server = Server::after_request(|request, stream| {
         let body = if request.method == "PUT" {
             "true"
@@ -297,7 +297,7 @@ fn a_filtered_list_is_never_taken_for_an_empty_one() {
     );
     let result = apply(&server.url(), json!({"state": "list"})).success();
     assert!(result.get("warnings").is_none());
-    // What was left out does not matter where the one that is asked for is there.
+    // Omitted sessions do not matter if the list contains the requested one.
     let server = Server::answering(
         200,
         &[("X-Consul-Results-Filtered-By-ACLs", "true")],

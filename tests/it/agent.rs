@@ -1,11 +1,11 @@
-//! `consul-session agent`, `--dev` and `demo`: the development agent as the program offers it.
+//! The development agent as part of the program: `consul-session agent`, `--dev` and `demo`.
 
 use consul_session_tests::program::{Program, apply, path};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
-/// An agent in a process of its own, ended with the test.
+/// A process that runs `consul-session agent`. It is killed when this is dropped.
 struct Agent {
     process: Child,
     address: String,
@@ -31,11 +31,11 @@ impl Agent {
         }
     }
 
-    /// Ends it by a signal, and gives its exit code and what it said.
+    /// Stops the agent with a signal and returns its exit code and standard error.
     fn stop(mut self, signal: &str) -> (Option<i32>, String) {
         let pid = self.process.id().to_string();
         assert!(
-            // The shell's own: not every machine has it as a program.
+            // Use the shell's built-in `kill`: not every machine has a program of this name.
             Command::new("sh")
                 .args(["-c", "kill \"$0\" \"$1\"", signal, &pid])
                 .status()
@@ -62,7 +62,7 @@ impl Drop for Agent {
 }
 
 #[test]
-fn serves_until_a_signal() {
+fn serves_until_a_signal_arrives() {
     for signal in ["-TERM", "-INT"] {
         let agent = Agent::start(&["--node", "here", "--datacenter", "lab"]);
         assert!(
@@ -79,7 +79,7 @@ fn serves_until_a_signal() {
 }
 
 #[test]
-fn with_a_token_and_tls() {
+fn serves_with_a_token_and_tls() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
     let agent = Agent::start(&["--acl-token", "sesame", &format!("--tls={}", ca.display())]);
@@ -100,7 +100,7 @@ fn with_a_token_and_tls() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said() {
+fn reports_a_port_in_use() {
     let taken = Agent::start(&[]);
     let address = taken.address.trim_start_matches("http://");
     let run = Program::new(["agent", "--listen", address]).run();
@@ -113,29 +113,30 @@ fn a_port_that_is_taken_is_said() {
 }
 
 #[test]
-fn an_agent_that_cannot_be_is_said() {
+fn reports_invalid_options() {
     for (arguments, part) in [
         (&["--acl-token", ""][..], "--acl-token"),
         (&["--acl-token", "a b"], "token"),
         (&["--listen", "nowhere"], "HOST:PORT"),
         (&["--tls=/nowhere/ca.pem"], "/nowhere/ca.pem"),
     ] {
-        let listen = if arguments[0] == "--listen" {
-            &[][..]
+        // The command line itself is wrong only in the case of --listen.
+        let (listen, code) = if arguments[0] == "--listen" {
+            (&[][..], 2)
         } else {
-            &["--listen", "127.0.0.1:0"]
+            (&["--listen", "127.0.0.1:0"][..], 1)
         };
         let run = Program::new([&["agent"][..], listen, arguments].concat()).run();
-        assert!(run.code == 1 && run.stderr.contains(part), "{run:?}");
+        assert!(run.code == code && run.stderr.contains(part), "{run:?}");
     }
 }
 
 #[test]
-fn an_agent_for_one_command() {
+fn dev_starts_an_agent_for_one_command() {
     let run = Program::new(["--dev", "create", "x", "--ttl", "30s"]).run();
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(run.json()["session"]["TTL"], "30s");
-    // It is gone with the command, and the next one has its own.
+    // The agent exits with the command, and the next command starts another.
     let run = Program::new(["list", "--dev"]).run();
     assert_eq!(run.json()["sessions"], json!([]));
     let both = Program::new(["--dev", "--address", "http://localhost:1", "list"]).run();
@@ -143,7 +144,7 @@ fn an_agent_for_one_command() {
 }
 
 #[test]
-fn the_demo_needs_nothing() {
+fn demo_needs_no_setup() {
     let run = Program::new(["demo"]).run();
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
@@ -159,15 +160,22 @@ fn the_demo_needs_nothing() {
         "fail denied",
         "13 calls, each in a fresh sandbox",
     ] {
-        assert!(run.stdout.contains(part), "no `{part}` in {}", run.stdout);
+        assert!(
+            run.stdout.contains(part),
+            "the output lacks `{part}`: {}",
+            run.stdout
+        );
     }
-    // The README shows parts of this demo.
+    // The README quotes the output of the demo.
     let readme = include_str!("../../README.md");
     let excerpt = readme.split("```text\n").nth(1).unwrap();
     let calls = excerpt.split("```").next().unwrap().lines();
     let calls: Vec<&str> = calls.filter(|line| line.starts_with("   call")).collect();
     assert!(!calls.is_empty());
     for call in calls {
-        assert!(run.stdout.contains(call), "the demo has no {call}");
+        assert!(
+            run.stdout.contains(call),
+            "the README quotes a line that the demo does not print: {call}"
+        );
     }
 }

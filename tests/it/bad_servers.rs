@@ -1,6 +1,7 @@
-//! Servers that are broken, hostile, or no Consul: a failure of the right kind, in time, in one JSON object.
+//! Broken servers, hostile servers, and servers that are not Consul. Each run must fail in time, with one JSON object
+//! and the right kind of error.
 //!
-//! Every server is asked for a read and for a create, with a token that must not come back.
+//! Each server receives a read and a create, with a token that must not appear in the output.
 
 use consul_session_tests::bad_server::{Server, answer, closed_port, reset};
 use consul_session_tests::program::{Failure, Run, apply};
@@ -11,14 +12,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const TOKEN: &str = "c0ffee00-1f6b-4f2e-9f0a-b1c5f2a4d3e7";
-/// The timeout of a run that only its timeout can end. The request has to be out by then.
+/// Timeout of runs that only the timeout can end. It must leave time to send the request.
 const SHORT: &str = "2s";
-/// The timeout of a run that ends by something else, however slow the machine.
+/// Timeout of runs that must end for another reason, even on a slow machine.
 const LONG: &str = "60s";
-/// No run takes as long, whatever its server does.
+/// Upper bound on the duration of a run, whatever the server does.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether Consul may have carried out a create that failed so.
+/// Whether Consul may have applied a failed create.
 #[derive(Clone, Copy, PartialEq)]
 enum Create {
     MaybeApplied,
@@ -37,7 +38,7 @@ fn run(url: &str, timeout: &str, parameters: &Value) -> Run {
     run
 }
 
-/// Fails unless both a read and a create fail as they must. Returns the failure of the read.
+/// Checks that a read and a create both fail with this kind and status. Returns the failure of the read.
 #[track_caller]
 fn fails_at(url: &str, kind: &str, status: Option<u16>, create: Create) -> Failure {
     let timeout = if kind == "timeout" { SHORT } else { LONG };
@@ -72,35 +73,35 @@ fn created() -> Vec<u8> {
 // No connection
 
 #[test]
-fn nobody_listens() {
+fn connection_refused() {
     let url = format!("http://127.0.0.1:{}", closed_port());
     fails_at(&url, "transport", None, NotApplied).says(&["refused", "is Consul running"]);
 }
 
 #[test]
-fn no_such_name() {
-    // A label longer than a name may have: found out without asking a name server.
+fn unresolvable_host() {
+    // A DNS label has at most 63 characters, so resolving this one fails without a query.
     let url = format!("http://{}.invalid:8500", "x".repeat(64));
     fails_at(&url, "transport", None, NotApplied).says(&["resolve"]);
 }
 
-// No answer, or half of one
+// Missing and incomplete responses
 
 #[test]
-fn accepts_and_says_nothing() {
+fn no_response_after_accept() {
     let server = Server::silent();
     fails(&server, "timeout", None, MaybeApplied);
 }
 
 #[test]
-fn reads_the_request_and_says_nothing() {
+fn no_response_after_the_request() {
     let server = Server::after_request(|_, stream| io::copy(stream, &mut io::sink()).map(|_| ()));
     fails(&server, "timeout", None, MaybeApplied);
 }
 
-/// Never silent for long, and never done: only a bound on the whole call ends it.
+/// The server keeps sending single bytes, so only a timeout for the whole call can end it.
 #[test]
-fn drips_for_ever() {
+fn endless_slow_response() {
     for start in [
         "",
         "HTTP/1.1 200 OK\r\nX-Long: ",
@@ -125,13 +126,13 @@ fn drips_for_ever() {
 }
 
 #[test]
-fn resets() {
+fn connection_reset() {
     let server = Server::raw(|stream, _| reset(stream));
     fails(&server, "transport", None, MaybeApplied);
 }
 
 #[test]
-fn closes_without_an_answer() {
+fn closed_before_the_end_of_the_headers() {
     fails(&Server::bytes(""), "transport", None, MaybeApplied);
     fails(
         &Server::bytes("HTTP/1.1 200 OK\r\nContent-Le"),
@@ -142,7 +143,7 @@ fn closes_without_an_answer() {
 }
 
 #[test]
-fn closes_in_the_middle_of_the_answer() {
+fn closed_before_the_end_of_the_body() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n[",
         "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n[]",
@@ -153,10 +154,10 @@ fn closes_in_the_middle_of_the_answer() {
     }
 }
 
-// Too much of it
+// Oversized responses
 
 #[test]
-fn a_body_of_20_megabytes() {
+fn body_of_20_megabytes() {
     let body = vec![b' '; 20 << 20];
     fails(
         &Server::answering(200, &[], body.clone()),
@@ -176,7 +177,7 @@ fn a_body_of_20_megabytes() {
 }
 
 #[test]
-fn headers_without_end() {
+fn endless_headers() {
     let server = Server::after_request(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
         for number in 0.. {
@@ -188,7 +189,7 @@ fn headers_without_end() {
 }
 
 #[test]
-fn a_header_of_a_megabyte() {
+fn header_of_one_megabyte() {
     let long = "x".repeat(1 << 20);
     fails(
         &Server::answering(200, &[("X-Long", &long)], "[]"),
@@ -198,10 +199,10 @@ fn a_header_of_a_megabyte() {
     );
 }
 
-// Something else
+// Responses that do not come from Consul
 
 #[test]
-fn no_http_at_all() {
+fn response_is_not_http() {
     for bytes in [
         "220 mail.example ESMTP\r\n",
         "\0\x01\u{fffd}\x02 garbage \n\n\r\n\r\n",
@@ -213,7 +214,7 @@ fn no_http_at_all() {
 }
 
 #[test]
-fn a_page_of_html() {
+fn response_is_an_html_page() {
     let html = [("Content-Type", "text/html")];
     let page = "<!DOCTYPE html><html><body>Welcome to the proxy</body></html>";
     fails(
@@ -239,7 +240,7 @@ fn a_page_of_html() {
 }
 
 #[test]
-fn a_body_that_is_not_consuls() {
+fn unexpected_bodies() {
     for body in [
         &b""[..],
         b"[",
@@ -263,7 +264,7 @@ fn a_body_that_is_not_consuls() {
             MaybeApplied,
         );
     }
-    // Deep enough to exhaust a stack that follows it down.
+    // Nested deeply enough to overflow the stack of a recursive parser.
     fails(
         &Server::answering(200, &[], "[".repeat(100_000)),
         "protocol",
@@ -273,14 +274,14 @@ fn a_body_that_is_not_consuls() {
 }
 
 #[test]
-fn compressed_without_being_asked() {
-    // `[]` by gzip.
+fn unrequested_compression() {
+    // `[]`, compressed by gzip.
     let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x8b\x8e\x05\0\x29\x4c\x59\x1d\x02\0\0\0";
     let server = Server::answering(200, &[("Content-Encoding", "gzip")], gzip);
     fails(&server, "protocol", 200, MaybeApplied).says(&["compressed"]);
 }
 
-/// With the token, a request would go wherever the server says.
+/// Following a redirect would send the token to any server that the response names.
 #[test]
 fn redirects_are_not_followed() {
     let other = Server::answering(200, &[], "[]");
@@ -292,10 +293,10 @@ fn redirects_are_not_followed() {
     assert_eq!(other.requests(), []);
 }
 
-// Consul's own refusals, and those of what stands before it
+// Error statuses of Consul and of proxies
 
 #[test]
-fn statuses() {
+fn error_statuses() {
     for (status, text, kind, create, says) in [
         (429, "", "unavailable", NotApplied, "rate"),
         (
@@ -428,9 +429,9 @@ fn statuses() {
     }
 }
 
-/// Done, says whoever answered, and no more.
+/// The status says that the request succeeded, but the body with the result is missing.
 #[test]
-fn a_success_without_a_result() {
+fn success_without_a_body() {
     for status in [201, 202, 204] {
         fails(
             &Server::answering(status, &[], ""),
@@ -441,9 +442,9 @@ fn a_success_without_a_result() {
     }
 }
 
-/// What a server says is shown, but neither without end nor so that it steers a terminal.
+/// Errors quote the server's text, but truncate it and remove control characters.
 #[test]
-fn a_servers_words_are_tamed() {
+fn server_text_is_truncated_and_sanitized() {
     let words = format!("\u{1b}[31mred\u{7} {} {TOKEN}", "long ".repeat(10_000));
     let failure = fails(
         &Server::answering(500, &[], words),
@@ -456,9 +457,9 @@ fn a_servers_words_are_tamed() {
     assert!(failure.get("text").as_str().unwrap().len() < 2000);
 }
 
-/// A server may send the token back: in a text, in a header, or where a session should be.
+/// A server may send the token back in an error message, in a header, or in place of a session.
 #[test]
-fn an_echoed_token_stays_hidden() {
+fn echoed_token_is_redacted() {
     for status in [200, 301, 400, 403, 404, 500] {
         let location = format!("http://127.0.0.1:1/{TOKEN}");
         let server = Server::answering(
@@ -472,9 +473,9 @@ fn an_echoed_token_stays_hidden() {
     }
 }
 
-/// Wherever the component cuts a text off, no part of the token is left.
+/// The component truncates long texts. Redaction must also remove a prefix of the token left by truncation.
 #[test]
-fn a_token_cut_in_two_stays_hidden() {
+fn truncated_token_is_redacted() {
     for before in [281, 290, 1005, 1015] {
         let body = format!("{} {TOKEN} and more", "x".repeat(before));
         let server = Server::answering(500, &[], body);
@@ -487,10 +488,10 @@ fn a_token_cut_in_two_stays_hidden() {
     }
 }
 
-// Odd, and still right
+// Unusual but valid responses
 
 #[test]
-fn what_http_allows_is_understood() {
+fn unusual_http_is_understood() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nConnection: close\r\n\r\n2;x=y\r\n[]\r\n0\r\nTrailer: 1\r\n\r\n",
@@ -507,9 +508,9 @@ fn what_http_allows_is_understood() {
     }
 }
 
-/// More than the buffers between two sockets hold, so that the program is still writing when the answer comes.
+/// The request body exceeds the socket buffers, so the program is still writing when the response arrives.
 #[test]
-fn an_answer_before_the_body_is_read() {
+fn response_before_the_request_body_is_read() {
     let (leave, leaving) = mpsc::channel::<()>();
     let leaving = Mutex::new(leaving);
     let server = Server::raw(move |mut stream, _| {
@@ -524,7 +525,7 @@ fn an_answer_before_the_body_is_read() {
             b"[]".to_vec()
         };
         answer(&mut stream, 200, &[], &body)?;
-        // Keeps the connection, and the rest of the body unread, until the test drops its end of the channel.
+        // Keep the connection open and the rest of the body unread until the test drops its end of the channel.
         let _ = leaving.lock().unwrap().recv();
         Ok(())
     });
@@ -535,11 +536,11 @@ fn an_answer_before_the_body_is_read() {
     drop(leave);
 }
 
-// In the middle of several requests
+// Failures between the requests of one call
 
-/// Every answer comes in time, and the three of them together do not. The second request has 3 s to get out.
+/// Each response arrives in time, but three of them together do not. This leaves 3 s for sending the second request.
 #[test]
-fn the_timeout_is_for_the_whole_call() {
+fn timeout_covers_the_whole_call() {
     let server = Server::after_request(|request, stream| {
         sleep(Duration::from_secs(2));
         match request.method.as_str() {
@@ -551,10 +552,10 @@ fn the_timeout_is_for_the_whole_call() {
     assert!(server.requests().len() > 1);
 }
 
-/// The session is there, whatever happens when it is looked at.
+/// The session exists even if reading it back fails.
 #[test]
-fn a_create_that_cannot_be_read_back() {
-    // The warning repeats what the server said, and may not repeat the token.
+fn created_session_that_cannot_be_read_back() {
+    // The warning quotes the server's text and must not reveal the token.
     let echo = format!("HTTP/1.1 500 x\r\nContent-Length: 36\r\nConnection: close\r\n\r\n{TOKEN}");
     for read_back in [
         b"HTTP/1.1 500 x\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops".to_vec(),
@@ -581,7 +582,7 @@ fn a_create_that_cannot_be_read_back() {
 }
 
 #[test]
-fn an_ensure_that_breaks_off_says_which_session_it_made() {
+fn interrupted_ensure_reports_the_created_session() {
     let server = Server::raw({
         let listed = std::sync::atomic::AtomicBool::new(false);
         move |mut stream, _| {
@@ -604,6 +605,6 @@ fn an_ensure_that_breaks_off_says_which_session_it_made() {
     assert_eq!(
         failure.get("maybe_applied"),
         true,
-        "a session was made: {failure:?}"
+        "a session was created: {failure:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Checks that a session depends on.
+//! Health checks that sessions depend on.
 
 use crate::present::create;
 use consul_session_tests::api::Api;
@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// However Consul rewrites the checks it is given: what was asked for once is there the second time.
+/// Consul stores some lists of checks differently than it received them. An identical second call must still find the
+/// session.
 #[test]
-fn every_combination_of_checks_is_found_again() {
+fn every_combination_of_checks_is_idempotent() {
     let Some(agent) = consul::plain() else { return };
     register_checks(&agent.api);
     for (place, (asked, node_checks, service_checks, checks)) in [
@@ -25,7 +26,7 @@ fn every_combination_of_checks_is_found_again() {
         (json!({"checks": "node-ok"}), json!(["serfHealth"]), Value::Null, json!(["node-ok"])),
         (json!({"checks": ["node-ok", "web-ok"]}), json!(["serfHealth"]), Value::Null, json!(["node-ok", "web-ok"])),
         (json!({"checks": "serfHealth,node-ok"}), json!(["serfHealth"]), Value::Null, json!(["serfHealth", "node-ok"])),
-        // Two lists go as one: of two, Consul drops the older one if it names `serfHealth` alone.
+        // The program sends both lists as one, because Consul drops a separate `Checks` that is `["serfHealth"]`.
         (json!({"checks": ["node-ok"], "node_checks": ["serfHealth"]}), json!(["serfHealth", "node-ok"]), Value::Null, Value::Null),
         (json!({"checks": ["serfHealth"], "node_checks": ["node-ok"]}), json!(["node-ok", "serfHealth"]), Value::Null, Value::Null),
         (json!({"checks": ["node-ok"], "node_checks": ["node-ok"]}), json!(["node-ok"]), Value::Null, Value::Null),
@@ -58,7 +59,8 @@ fn every_combination_of_checks_is_found_again() {
     }
 }
 
-/// The ids of service checks; Consul adds an empty namespace, or none.
+/// Returns the IDs of service checks. Whether the stored checks also have an empty namespace depends on Consul's
+/// version.
 fn names(checks: &Value) -> Vec<&Value> {
     checks
         .as_array()
@@ -68,14 +70,14 @@ fn names(checks: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// A check of the node and one of a service, both passing.
+/// Registers a node check and a service check, both passing.
 fn register_checks(api: &Api) {
     let web =
         json!({"Name": "web", "Check": {"CheckID": "web-ok", "TTL": "1h", "Status": "passing"}});
     api.put("/v1/agent/service/register", &web).unwrap();
     let node = json!({"ID": "node-ok", "Name": "node-ok", "TTL": "1h", "Status": "passing"});
     api.put("/v1/agent/check/register", &node).unwrap();
-    // The agent tells the catalog a moment later.
+    // The agent registers the checks in the catalog asynchronously.
     let until = Instant::now() + Duration::from_secs(60);
     let known = || {
         let checks = api.get(&format!("/v1/health/node/{NODE}")).unwrap();
@@ -88,7 +90,10 @@ fn register_checks(api: &Api) {
         })
     };
     while !known() {
-        assert!(Instant::now() < until, "the checks do not get registered");
+        assert!(
+            Instant::now() < until,
+            "the checks did not appear in the catalog"
+        );
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: exit codes, what goes to which stream, variables and arguments, every subcommand.
+//! The command line: exit statuses, output streams, environment variables, arguments, and every subcommand.
 
 use consul_session_tests::bad_server::{Server, closed_port};
 use consul_session_tests::consul::{self, NODE};
@@ -14,7 +14,7 @@ fn empty_consul() -> Server {
     Server::answering(200, &[("Content-Type", "application/json")], "[]")
 }
 
-/// Wrong usage: exit 2, said on standard error.
+/// Checks that arguments are rejected with exit status 2 and a message on standard error.
 #[track_caller]
 fn misused(arguments: &[&str], part: &str) {
     let run = run(arguments);
@@ -73,7 +73,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn wrong_usage_is_exit_2() {
+fn usage_errors_exit_with_status_2() {
     misused(&[], "Usage");
     misused(&["lst"], "list");
     misused(&["list", "--nonsense"], "--nonsense");
@@ -90,7 +90,7 @@ fn wrong_usage_is_exit_2() {
     misused(&["component", "plugin", "-o", "-", "--dev"], "--dev");
     misused(&["list", "--tls-server-name", "bad name!"], "bad name!");
     misused(&["list", "--output", "xml"], "json");
-    // What only the action knows to be wrong is wrong usage too, as long as nothing was sent.
+    // Values that only the component rejects are usage errors too, because no request was sent.
     misused(&["info", "not-an-id"], "--name not-an-id");
     misused(&["destroy", "not-an-id"], "--name not-an-id");
     misused(&["create", "--ttl", "5s"], "ttl");
@@ -107,7 +107,7 @@ fn wrong_usage_is_exit_2() {
 }
 
 #[test]
-fn a_failure_is_exit_1_and_on_standard_error() {
+fn failures_exit_with_status_1_and_print_to_standard_error() {
     let address = format!("http://127.0.0.1:{}", closed_port());
     for command in [
         &["list"][..],
@@ -124,9 +124,9 @@ fn a_failure_is_exit_1_and_on_standard_error() {
     }
 }
 
-/// Whatever happens, the action door gives one JSON object on standard output and nothing on standard error.
+/// `apply` reports every failure as one JSON object on standard output and writes nothing to standard error.
 #[test]
-fn the_action_door_fails_in_json() {
+fn apply_reports_failures_as_json() {
     let server = empty_consul();
     let oversized = format!(r#"{{"name": "{}"}}"#, "x".repeat(6 << 20));
     for input in [
@@ -175,7 +175,7 @@ fn the_action_door_fails_in_json() {
         (twice.code, &twice.json()["error"]["parameter"]),
         (1, &json!("state"))
     );
-    // The command line itself is wrong.
+    // Errors in the command line itself.
     for wrong in [
         &["apply", "--lst"][..],
         &["apply", "state=list", "--timeout", "soon"],
@@ -188,7 +188,7 @@ fn the_action_door_fails_in_json() {
 }
 
 #[test]
-fn a_state_may_stand_alone() {
+fn apply_accepts_a_state_without_its_key() {
     let server = empty_consul();
     let url = format!("url={}", server.url());
     let alone = run(&["apply", "list", &url]).success();
@@ -197,7 +197,7 @@ fn a_state_may_stand_alone() {
 }
 
 #[test]
-fn lists_may_be_json_in_an_argument() {
+fn list_arguments_may_be_json() {
     let server = empty_consul();
     let url = format!("url={}", server.url());
     for (argument, sent) in [
@@ -208,7 +208,7 @@ fn lists_may_be_json_in_an_argument() {
         assert_eq!(
             run(&["apply", &url, argument]).code,
             1,
-            "an empty list is no created session"
+            "an empty list is not the response to a create"
         );
         let request = server.requests().pop().unwrap();
         let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -217,7 +217,7 @@ fn lists_may_be_json_in_an_argument() {
 }
 
 #[test]
-fn results_are_json_unless_a_table_is_asked_for() {
+fn results_are_json_unless_a_table_is_requested() {
     let Some(agent) = consul::plain() else { return };
     let id = agent
         .api
@@ -238,7 +238,7 @@ fn results_are_json_unless_a_table_is_asked_for() {
         }
         assert!(
             !table.stdout.contains('\u{1b}'),
-            "a name could steer the terminal"
+            "the table contains an escape sequence from a session name"
         );
     }
     let none = run(&[
@@ -257,7 +257,7 @@ fn every_subcommand() {
     let id = |result: &Value| result["session_id"].as_str().unwrap().to_owned();
     let name = "cli-every";
 
-    // Nothing is done by a dry run.
+    // A dry run changes nothing.
     let predicted = on_agent(&["create", name, "--dry-run"]);
     assert_eq!(
         (&predicted["changed"], &predicted["session_id"]),
@@ -295,7 +295,7 @@ fn every_subcommand() {
             &json!(["serfHealth"])
         )
     );
-    // Once more is one more, and with --ensure it is not.
+    // Each `create` creates a session, unless `--ensure` is given.
     let another = on_agent(&["create", name, "--no-checks"]);
     assert_eq!(
         (&another["changed"], &another["session"]["NodeChecks"]),
@@ -371,9 +371,9 @@ fn every_subcommand() {
     assert_eq!(agent.api.named(name), Vec::<Value>::new());
 }
 
-/// Which of two Consuls is asked.
+/// Two servers show which address the program uses.
 #[test]
-fn arguments_win_over_variables() {
+fn arguments_override_variables() {
     let (right, wrong) = (empty_consul(), empty_consul());
     let (right_url, wrong_url) = (right.url(), wrong.url());
     let url = format!("url={right_url}");
@@ -396,7 +396,7 @@ fn arguments_win_over_variables() {
             vec!["apply", "state=list", &url, "--address", &wrong_url],
             vec![],
         ),
-        // Empty counts as not set, as do false and the like.
+        // An empty variable counts as unset, and so does `CONSUL_HTTP_SSL=false`.
         (
             vec!["list", "--address", &right_url],
             vec![
@@ -430,7 +430,7 @@ fn arguments_win_over_variables() {
     assert_eq!(
         right.requests().len(),
         before,
-        "plain HTTP although CONSUL_HTTP_SSL is true"
+        "the request used plain HTTP although CONSUL_HTTP_SSL is true"
     );
     assert_eq!(
         Program::new(["list"])
@@ -476,7 +476,7 @@ fn scope_comes_from_arguments_and_variables() {
             "?ns=l",
         ),
         (&["list"], &[("CONSUL_NAMESPACE", "")], ""),
-        // What a template had nothing to fill in for takes nothing away.
+        // An empty parameter, as a template may produce it, does not override an option.
         (
             &[
                 "apply",
@@ -509,9 +509,9 @@ fn scope_comes_from_arguments_and_variables() {
     }
 }
 
-/// An empty parameter is none: the option counts.
+/// An empty parameter counts as not given, so the option applies.
 #[test]
-fn an_empty_parameter_takes_nothing_away() {
+fn empty_parameters_do_not_override_options() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "from-the-file\n").unwrap();
@@ -526,7 +526,7 @@ fn an_empty_parameter_takes_nothing_away() {
 }
 
 #[test]
-fn whatever_is_typed_apply_answers_in_json() {
+fn apply_reports_usage_errors_as_json() {
     for arguments in [
         &["apply", "--bogus"][..],
         &["--datacenter", "list", "apply", "--bogus"],
@@ -543,9 +543,9 @@ fn whatever_is_typed_apply_answers_in_json() {
     );
 }
 
-/// Names steer no terminal, in no format.
+/// No output format passes control characters from names to the terminal.
 #[test]
-fn terminals_get_no_commands() {
+fn control_characters_are_not_printed() {
     let name = "\u{9b}31mRED\u{7f}\u{202e}x";
     let session = json!([{
         "ID": "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11", "Name": name, "Node": "n", "LockDelay": 0, "Behavior": "release", "TTL": "",
@@ -568,9 +568,9 @@ fn terminals_get_no_commands() {
     assert_eq!(sessions[0]["Name"], name);
 }
 
-/// A default must not hide that nothing was set.
+/// Users must be able to tell a default address from one that they set.
 #[test]
-fn a_failure_says_where_the_address_comes_from() {
+fn failures_name_the_source_of_the_address() {
     let authority = format!("127.0.0.1:{}", closed_port());
     let run = Program::new(["apply", "state=list"])
         .env("CONSUL_HTTP_ADDR", &authority)
@@ -584,9 +584,9 @@ fn a_failure_says_where_the_address_comes_from() {
     }
 }
 
-/// `--dev` needs no Consul, and leaves nothing behind.
+/// `--dev` needs no Consul, and its sessions end with the command.
 #[test]
-fn an_agent_of_its_own() {
+fn dev_and_demo_start_their_own_agent() {
     let made = run(&["create", "cli-dev", "--dev", "--ttl", "30s"]).success();
     assert_eq!(
         (&made["changed"], &made["session"]["TTL"]),
@@ -598,10 +598,10 @@ fn an_agent_of_its_own() {
 }
 
 #[test]
-fn the_timeout_is_an_option() {
+fn timeout_option_limits_the_call() {
     let server = Server::silent();
     let run = run(&["list", "--timeout", "300ms", "--address", &server.url()]);
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
-    // Without the option it would have waited for 10 s.
+    // The default timeout is 10 s.
     assert!(run.took.as_secs() < 10, "{run:#?}");
 }

@@ -1,4 +1,4 @@
-//! The library: typed calls, and what they share and do not share.
+//! The library: typed operations, client settings, and the isolation of clients from each other.
 
 use consul_session::{
     Behavior, Client, ErrorKind, NewSession, OnDifference, Policy, Report, Runtime, ServiceCheck,
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// One runtime for all tests, as in a program.
+/// Returns the runtime that all tests share, as the clients of a real program do.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().unwrap())
@@ -22,7 +22,7 @@ fn named(name: &str) -> NewSession {
     NewSession::named(name)
 }
 
-/// Every typed operation against an agent, real or not: the same expectations.
+/// Runs every typed operation against an agent, with the same expectations for Consul and for the development agent.
 async fn every_operation(address: &str) {
     let consul = Client::builder().address(address).build(runtime()).unwrap();
     let id = consul
@@ -145,7 +145,7 @@ async fn every_operation_against_the_development_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_racing_callers_end_with_one_session() {
+async fn fifty_concurrent_ensures_create_one_session() {
     let Some(agent) = consul::plain() else { return };
     let consul = Client::builder()
         .address(&agent.http)
@@ -175,7 +175,7 @@ async fn fifty_racing_callers_end_with_one_session() {
 }
 
 #[tokio::test]
-async fn the_token_goes_to_its_own_origin_only_and_shows_nowhere() {
+async fn token_is_sent_only_to_its_origin_and_never_printed() {
     let secret = "5f2c3a9e-token";
     let own = Server::answering(200, &[], "[]");
     let other = Server::answering(200, &[], "[]");
@@ -195,7 +195,7 @@ async fn the_token_goes_to_its_own_origin_only_and_shows_nowhere() {
 }
 
 #[tokio::test]
-async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
+async fn actions_cannot_override_settings_of_the_host() {
     let consul = Client::builder()
         .address("http://127.0.0.1:1")
         .token(Token::new("t").unwrap())
@@ -214,7 +214,7 @@ async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
         let error = consul.action(parameters).await.unwrap_err();
         assert!(error.is_denied(), "{parameters}: {error:?}");
     }
-    // What is left out or empty is as in the client's own address.
+    // Missing and empty parameters default to the client's own address.
     for same in [
         r#"{"state": "list", "port": 1}"#,
         r#"{"state": "list", "url": "", "host": "", "ca_path": ""}"#,
@@ -226,7 +226,7 @@ async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
             "{message}"
         );
     }
-    // The same address, spelled out, is no other.
+    // Spelling out the client's own address is allowed.
     let same = consul
         .action(r#"{"state": "list", "host": "127.0.0.1", "port": 1}"#)
         .await;
@@ -234,7 +234,7 @@ async fn a_tenant_cannot_take_what_is_the_hosts_to_give() {
 }
 
 #[tokio::test]
-async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
+async fn actions_may_shorten_the_timeout_but_not_extend_it() {
     let silent = Server::silent();
     for (granted, asked) in [(120_000, "\"100ms\""), (100, "120")] {
         let consul = Client::builder()
@@ -256,9 +256,9 @@ async fn a_tenant_may_shorten_its_time_but_not_extend_it() {
     }
 }
 
-/// As much as is ever read of an answer: it must fit into the component's memory, whichever way it is asked for.
+/// A body close to the size limit must fit into the component's memory, for typed operations and for actions.
 #[tokio::test]
-async fn the_largest_answer() {
+async fn largest_response() {
     let sessions: Vec<String> = (0..36_000)
         .map(|number| {
             format!(
@@ -286,7 +286,7 @@ async fn the_largest_answer() {
 }
 
 #[tokio::test]
-async fn a_timeout_may_be_as_long_as_it_likes() {
+async fn maximum_timeout_is_accepted() {
     let agent = DevAgent::start().await.unwrap();
     let patient = Client::builder()
         .address(agent.address())
@@ -298,7 +298,7 @@ async fn a_timeout_may_be_as_long_as_it_likes() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_and_not_shared() {
+async fn connections_are_reused_but_not_shared_between_clients() {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = connections.clone();
     let server = Server::raw(move |mut stream, _| {
@@ -321,7 +321,7 @@ async fn connections_are_kept_and_not_shared() {
 }
 
 #[tokio::test]
-async fn an_observer_is_told_of_every_request() {
+async fn on_request_reports_every_request() {
     let agent = DevAgent::start().await.unwrap();
     let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
     let sink = reports.clone();
@@ -354,7 +354,7 @@ async fn an_observer_is_told_of_every_request() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused_when_the_client_is_built() {
+fn invalid_settings_are_rejected() {
     let missing = Client::builder().build(runtime()).err().unwrap();
     assert!(missing.to_string().contains("no address"), "{missing}");
     for address in [
@@ -373,9 +373,9 @@ fn settings_that_cannot_be_are_refused_when_the_client_is_built() {
     assert!(Runtime::from_bytes(b"not a component").is_err());
 }
 
-/// The server never answers, and no deadline of this test is near: only the limits can end a wait.
+/// The server never responds, and the deadlines are far away: only the limits on concurrent calls let others proceed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_that_hangs_does_not_hold_up_the_others() {
+async fn hanging_client_does_not_block_others() {
     const LONG: Duration = Duration::from_secs(60);
     let (hang_up, hanging) = std::sync::mpsc::channel::<()>();
     let hanging = Mutex::new(hanging);
@@ -410,7 +410,7 @@ async fn a_tenant_that_hangs_does_not_hold_up_the_others() {
     let other = tenant(agent.address());
     assert!(other.list().await.unwrap().sessions.is_empty());
 
-    // Both of the tenant's places stay taken, so one more call can only run out of time waiting.
+    // The client is at its limit of two calls, so another call times out while it waits.
     let waiting = hanging
         .action(r#"{"state": "list", "timeout": "200ms"}"#)
         .await

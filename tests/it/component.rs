@@ -1,5 +1,5 @@
-//! The component as others get it. Its imports are the promise that it can do nothing but HTTP, and anybody can check it:
-//! so does this test.
+//! The component as distributed. Its imports prove that it can do nothing but HTTP; anyone can check them, as these
+//! tests do.
 
 use consul_session_tests::program::Program;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 use wasmparser::{Encoding, Parser, Payload, Validator};
 
-/// It is fetched, audited and compiled by others.
+/// Maximum size of the component in bytes: users download, audit and compile it.
 const MAX_SIZE: usize = 320_000;
 
 fn component() -> Vec<u8> {
@@ -25,9 +25,9 @@ fn artifact(name: &str) -> Vec<u8> {
     fs::read(file).unwrap()
 }
 
-/// What registries and audits read, without running anything.
+/// Registries and auditors read this metadata without running the component.
 #[test]
-fn it_says_what_it_is() {
+fn components_contain_metadata() {
     for name in ["plugin", "command"] {
         let component = artifact(name);
         let mut said = BTreeMap::new();
@@ -46,7 +46,7 @@ fn it_says_what_it_is() {
         assert!(said["component-name"].contains("consul-session"));
         assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(said["licenses"], env!("CARGO_PKG_LICENSE"));
-        // Tools refuse all metadata of a component whose source is no URL.
+        // Tools reject all metadata of a component if its source is not a URL.
         assert!(
             said["source"].starts_with("pkg:cargo/"),
             "{}",
@@ -55,7 +55,7 @@ fn it_says_what_it_is() {
     }
 }
 
-/// What a component takes from its host and what it gives, by name.
+/// The names of a component's imports and exports.
 #[derive(Debug, Default)]
 struct Surface {
     imports: Vec<String>,
@@ -90,7 +90,7 @@ fn surface(component: &[u8]) -> Surface {
     surface
 }
 
-/// What stands in the way of the promise.
+/// Returns the reasons why a component breaks the guarantee.
 fn objections(component: &[u8]) -> Vec<String> {
     let surface = surface(component);
     let mut objections = Vec::new();
@@ -120,7 +120,7 @@ fn is_valid(component: &[u8]) -> bool {
 }
 
 #[test]
-fn it_can_do_nothing_but_http() {
+fn component_imports_only_http() {
     let component = component();
     assert!(is_valid(&component));
     assert_eq!(objections(&component), Vec::<String>::new());
@@ -134,9 +134,9 @@ fn it_can_do_nothing_but_http() {
     );
 }
 
-/// Otherwise the test above would prove nothing.
+/// Checks that the previous test can fail.
 #[test]
-fn one_that_can_do_more_is_noticed() {
+fn other_imports_and_missing_exports_are_detected() {
     let component = component();
     let with = |name: &str, other: &str| {
         assert_eq!(name.len(), other.len());
@@ -165,14 +165,14 @@ fn one_that_can_do_more_is_noticed() {
     assert!(!is_valid(&long));
 }
 
-/// The command reads arguments, variables and standard input, and still no file and no socket.
+/// The command also reads arguments, environment variables and standard input, but cannot use files or sockets.
 #[test]
-fn the_command_can_do_little_more() {
+fn command_imports_no_files_or_sockets() {
     let command = artifact("command");
     assert!(is_valid(&command));
     let surface = surface(&command);
     for import in &surface.imports {
-        // The seed is for the hash maps of Rust's standard library.
+        // `HashMap` in Rust's standard library needs the seed.
         let known = [
             "wasi:http/",
             "wasi:io/",
@@ -194,15 +194,14 @@ fn the_command_can_do_little_more() {
 }
 
 #[test]
-fn it_goes_to_standard_output_too() {
-    // As text it would be broken, so only its start is looked at.
+fn component_can_be_written_to_standard_output() {
     let run = Program::new(["component", "-o", "-"]).output();
     assert!(run.status.success());
     assert_eq!(run.stdout, component());
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_a_failure() {
+fn unwritable_file_is_reported() {
     let run = Program::new(["component", "-o", "/nowhere/plugin.wasm"]).run();
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.contains("/nowhere/plugin.wasm"), "{run:#?}");

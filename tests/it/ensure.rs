@@ -1,4 +1,4 @@
-//! state=present of a name that is there already.
+//! `state=present` if sessions with the name already exist.
 
 use crate::present::create;
 use consul_session_tests::consul;
@@ -6,7 +6,7 @@ use consul_session_tests::program::apply;
 use serde_json::json;
 
 #[test]
-fn what_is_asked_for_twice_is_there_once() {
+fn second_identical_call_changes_nothing() {
     let Some(agent) = consul::plain() else { return };
     let parameters =
         json!({"name": "present-twice", "ttl": 30, "behavior": "delete", "diff": true});
@@ -16,7 +16,7 @@ fn what_is_asked_for_twice_is_there_once() {
         first["diff"],
         json!({"before": [], "after": [first["session"]]})
     );
-    // The same by other words: a TTL is compared as a duration.
+    // TTLs are compared as durations, however they are written.
     for ttl in [json!(30), json!("30s"), json!("30000ms"), json!("0.5m")] {
         let mut parameters = parameters.clone();
         parameters["ttl"] = ttl;
@@ -29,7 +29,7 @@ fn what_is_asked_for_twice_is_there_once() {
             json!({"before": [first["session"]], "after": [first["session"]]})
         );
     }
-    // Only what is instead of is compared.
+    // Only given attributes are compared.
     let lax = apply(&agent.http, json!({"name": "present-twice"})).success();
     assert_eq!(lax["changed"], false);
     assert_eq!(
@@ -40,7 +40,7 @@ fn what_is_asked_for_twice_is_there_once() {
 }
 
 #[test]
-fn a_conflict_says_what_differs() {
+fn conflict_lists_the_differences() {
     let Some(agent) = consul::plain() else { return };
     let stored = create(agent, json!({"name": "present-conflict", "ttl": 30}));
     for (asked, parts) in [
@@ -78,7 +78,7 @@ fn a_conflict_says_what_differs() {
 }
 
 #[test]
-fn recreate_replaces_what_differs_and_nothing_else() {
+fn recreate_replaces_only_differing_sessions() {
     let Some(agent) = consul::plain() else { return };
     let old = create(agent, json!({"name": "present-recreate"}));
     let parameters = json!({"name": "present-recreate", "ttl": 30, "recreate": true, "diff": true});
@@ -111,7 +111,7 @@ fn recreate_replaces_what_differs_and_nothing_else() {
 }
 
 #[test]
-fn recreate_keeps_the_old_one_if_consul_refuses_the_new() {
+fn recreate_keeps_the_old_session_if_consul_rejects_the_new_one() {
     let Some(agent) = consul::plain() else { return };
     let old = create(agent, json!({"name": "present-refused"}));
     let parameters =
@@ -123,7 +123,7 @@ fn recreate_keeps_the_old_one_if_consul_refuses_the_new() {
 }
 
 #[test]
-fn several_of_one_name() {
+fn several_sessions_with_one_name() {
     let Some(agent) = consul::plain() else { return };
     let several = || json!({"name": "present-several", "unique": false});
     let first = create(agent, several());

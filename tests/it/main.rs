@@ -1,5 +1,5 @@
 //! Integration tests: the program `consul-session`, run as a process, and the library; one module per topic.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod absent;
 mod acl;

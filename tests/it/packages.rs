@@ -1,7 +1,7 @@
 //! What is published: each package builds when it is unpacked elsewhere, without the workspace and without building a
 //! component, and the library is as light as it claims to be.
 
-use crate::tidy::{copy_all, workspace};
+use crate::tidy::{copy_workspace, workspace};
 use consul_session::Runtime;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -39,19 +39,7 @@ fn cargo(folder: &Path) -> Command {
 fn every_package_builds_when_unpacked_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("workspace");
-    for part in [
-        "Cargo.toml",
-        "Cargo.lock",
-        "rust-toolchain.toml",
-        ".cargo",
-        "wit",
-        "core",
-        "guest",
-        "host",
-        "tests",
-    ] {
-        copy_all(&workspace().join(part), &copy.join(part));
-    }
+    copy_workspace(&copy);
     // As docs/release.md says.
     let artifacts = copy.join("host/artifacts");
     std::fs::create_dir_all(&artifacts).unwrap();

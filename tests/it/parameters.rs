@@ -1,4 +1,4 @@
-//! Parameters as people write them: what is taken, and what is refused before any request.
+//! Parameter values: which spellings are accepted, and which are rejected before any request.
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Fails unless the parameter is refused before any request goes out.
+/// Checks that a parameter is rejected before any request, and returns the error message.
 #[track_caller]
 fn refused(parameters: Value, parameter: &str) -> String {
     let server = Server::answering(200, &[], "[]");
@@ -19,7 +19,7 @@ fn refused(parameters: Value, parameter: &str) -> String {
 }
 
 #[test]
-fn key_value_arguments_say_the_same_as_json() {
+fn key_value_arguments_are_equivalent_to_json() {
     let Some(agent) = consul::plain() else { return };
     let url = format!("url={}", agent.http);
     let parameters = [
@@ -48,7 +48,7 @@ fn key_value_arguments_say_the_same_as_json() {
 }
 
 #[test]
-fn texts_are_coerced_as_automation_users_expect() {
+fn strings_are_coerced_as_automation_users_expect() {
     let Some(agent) = consul::plain() else { return };
     let port = agent.http.rsplit(':').next().unwrap();
     let parameters = json!({
@@ -71,7 +71,7 @@ fn texts_are_coerced_as_automation_users_expect() {
 }
 
 #[test]
-fn delays() {
+fn delay_formats() {
     let Some(agent) = consul::plain() else { return };
     for (place, (delay, nanoseconds, shown)) in [
         (json!(0), 0, json!(0)),
@@ -121,7 +121,7 @@ fn delays() {
 }
 
 #[test]
-fn ttls() {
+fn ttl_formats() {
     let Some(agent) = consul::plain() else { return };
     for (place, (ttl, text, shown)) in [
         (json!(600), "600s", json!(600)),
@@ -166,7 +166,7 @@ fn ttls() {
 }
 
 #[test]
-fn wrong_parameters_are_refused_before_any_request() {
+fn invalid_parameters_are_rejected_before_any_request() {
     for (parameters, parameter, part) in [
         (json!({"nmae": "x"}), "nmae", "`name`"),
         (

@@ -1,4 +1,4 @@
-//! state=present, read back from Consul itself.
+//! `state=present`, compared with what Consul stores.
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul::{self, Agent, NODE};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Creates what is asked for, and returns it as Consul stores it.
+/// Creates a session and returns it as Consul stores it.
 #[track_caller]
 pub(crate) fn create(agent: &Agent, parameters: Value) -> Value {
     let result = apply(&agent.http, parameters).success();
@@ -21,7 +21,7 @@ pub(crate) fn create(agent: &Agent, parameters: Value) -> Value {
 }
 
 #[test]
-fn a_default_session_leaves_everything_to_consul() {
+fn default_session_uses_consuls_defaults() {
     let Some(agent) = consul::plain() else { return };
     let result = apply(&agent.http, json!({"name": "present-default"})).success();
     let id = &result["session_id"];
@@ -43,7 +43,7 @@ fn a_default_session_leaves_everything_to_consul() {
     assert_eq!(
         stored["NodeChecks"],
         json!(["serfHealth"]),
-        "it would outlive its node"
+        "the session would outlive its node"
     );
     assert_eq!(stored["LockDelay"], 15 * SECOND);
     assert_eq!(stored["Behavior"], "release");
@@ -52,7 +52,7 @@ fn a_default_session_leaves_everything_to_consul() {
 }
 
 #[test]
-fn every_attribute_arrives() {
+fn every_attribute_is_stored() {
     let Some(agent) = consul::plain() else { return };
     let parameters = json!({
         "name": "present-all", "node": NODE, "datacenter": "dc1", "delay": "20s", "ttl": "1m30s",
@@ -79,7 +79,7 @@ fn every_attribute_arrives() {
 }
 
 #[test]
-fn without_a_name_every_call_makes_another() {
+fn every_call_without_a_name_creates_a_session() {
     let Some(agent) = consul::plain() else { return };
     let first = create(agent, json!({}));
     let second = create(agent, json!({"state": "present", "ttl": "600s"}));
@@ -126,7 +126,7 @@ fn check_mode_writes_nothing() {
 }
 
 #[test]
-fn diff_is_only_given_where_asked_for() {
+fn diff_is_only_returned_on_request() {
     let Some(agent) = consul::plain() else { return };
     let result = apply(
         &agent.http,
@@ -140,7 +140,7 @@ fn diff_is_only_given_where_asked_for() {
 fn nodes_and_datacenters() {
     let Some(agent) = consul::plain() else { return };
     let stored = create(agent, json!({"name": "present-node", "node": "hARNESS"}));
-    assert_eq!(stored["Node"], "hARNESS", "Consul keeps it as typed");
+    assert_eq!(stored["Node"], "hARNESS", "Consul stores the name as given");
     let again = apply(&agent.http, json!({"name": "present-node", "node": NODE})).success();
     assert_eq!(
         (&again["changed"], &again["session_id"]),
@@ -167,14 +167,14 @@ fn nodes_and_datacenters() {
     .says(&["nothing", "check"]);
     assert_eq!(agent.api.named("present-nowhere"), Vec::<Value>::new());
 
-    // The same name on another node is another session.
+    // A session with the same name on another node is a different session.
     agent.api.register_node("present-other");
     let other = create(
         agent,
         json!({"name": "present-node", "node": "present-other", "node_checks": []}),
     );
     assert_ne!(other["ID"], stored["ID"]);
-    // And one on a node without an agent has no health check to keep.
+    // A node without an agent has no `serfHealth` check, which sessions depend on by default.
     apply(
         &agent.http,
         json!({"name": "present-unhealthy", "node": "present-other"}),
@@ -183,9 +183,9 @@ fn nodes_and_datacenters() {
     .says(&["serfHealth"]);
 }
 
-/// Consul folds the case of every alphabet.
+/// Consul ignores the case of node names, including that of non-ASCII letters.
 #[test]
-fn a_node_is_found_in_any_case() {
+fn node_names_are_case_insensitive() {
     let Some(agent) = consul::plain() else { return };
     agent.api.register_node("present-zürich");
     let on = |node: &str| json!({"name": "present-case", "node": node, "node_checks": []});
@@ -199,7 +199,7 @@ fn a_node_is_found_in_any_case() {
 }
 
 #[test]
-fn names_of_any_kind_and_length() {
+fn names_with_unusual_characters_or_length() {
     let Some(agent) = consul::plain() else { return };
     let long = "n".repeat(100_000);
     for name in [
@@ -222,7 +222,7 @@ fn names_of_any_kind_and_length() {
     }
 }
 
-/// Consul's indexes are 64 bits wide; read as a float they would end in other digits.
+/// Consul's indexes are 64-bit integers, which a float does not represent exactly.
 #[test]
 fn indexes_are_exact() {
     let session = json!({

@@ -1,4 +1,4 @@
-//! Many processes at once that all want the same session.
+//! Concurrent processes that request the same session.
 
 use consul_session_tests::consul;
 use consul_session_tests::program::apply;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::sync::Barrier;
 use std::thread;
 
-/// Runs the same action in so many processes at once.
+/// Runs the same action in several processes at the same time and returns their results.
 fn at_once(processes: usize, url: &str, parameters: &Value) -> Vec<Value> {
     let barrier = Barrier::new(processes);
     thread::scope(|scope| {
@@ -30,7 +30,7 @@ fn changed(results: &[Value]) -> usize {
 }
 
 #[test]
-fn all_who_race_get_one_session() {
+fn concurrent_calls_get_one_session() {
     let Some(agent) = consul::plain() else { return };
     let results = at_once(
         50,
@@ -46,9 +46,9 @@ fn all_who_race_get_one_session() {
     assert_eq!(changed(&results), 1);
 }
 
-/// Several rounds, as it takes bad timing for one to remove what another has just made.
+/// Runs several rounds, because a process removes another's new session only with unlucky timing.
 #[test]
-fn all_who_race_to_replace_get_one_session() {
+fn concurrent_recreates_get_one_session() {
     let Some(agent) = consul::plain() else { return };
     for round in 0..4 {
         let name = format!("race-recreate-{round}");
@@ -65,9 +65,10 @@ fn all_who_race_to_replace_get_one_session() {
     }
 }
 
-/// Whoever asked for a replacement gets it, or comes after who did; nobody is told to ask for what they asked for.
+/// Processes that want different attributes replace each other's sessions. None of them fails with a conflict that
+/// recommends `recreate`, since all have set it.
 #[test]
-fn all_who_race_to_replace_by_different_ones_succeed() {
+fn concurrent_recreates_with_different_attributes_succeed() {
     let Some(agent) = consul::plain() else { return };
     for round in 0..6 {
         let name = &format!("race-differ-{round}");
@@ -88,7 +89,7 @@ fn all_who_race_to_replace_by_different_ones_succeed() {
 }
 
 #[test]
-fn who_wants_another_one_gets_another_one() {
+fn concurrent_calls_without_unique_get_separate_sessions() {
     let Some(agent) = consul::plain() else { return };
     let results = at_once(
         10,

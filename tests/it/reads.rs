@@ -1,4 +1,4 @@
-//! state=info, node and list: always a list, never changed.
+//! `state=info`, `node` and `list`, which always return a list and never report a change.
 
 use consul_session_tests::consul::{self, Agent};
 use consul_session_tests::program::{Program, apply};
@@ -40,7 +40,7 @@ fn info_by_id_and_by_name() {
 }
 
 #[test]
-fn info_of_what_is_not_there_is_an_empty_list() {
+fn info_of_a_missing_session_is_an_empty_list() {
     let Some(agent) = consul::plain() else { return };
     let id = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
     let unknown = apply(&agent.http, json!({"state": "info", "id": id})).success();
@@ -65,7 +65,7 @@ fn info_of_what_is_not_there_is_an_empty_list() {
 }
 
 #[test]
-fn the_sessions_of_a_node() {
+fn node_returns_the_sessions_of_a_node() {
     let Some(agent) = consul::plain() else { return };
     let node = "Reads ü/ node?";
     agent.api.register_node(node);
@@ -93,9 +93,9 @@ fn the_sessions_of_a_node() {
     }
 }
 
-/// With an agent to itself, as it counts all there are.
+/// Uses a separate agent, because the test counts all sessions.
 #[test]
-fn a_list_is_a_list_however_long() {
+fn list_returns_any_number_of_sessions() {
     let Some(agent) = Agent::start() else { return };
     let mut there = 0;
     for count in [0, 1, 2, 300] {

@@ -1,11 +1,11 @@
-//! state=renew.
+//! `state=renew`.
 
 use consul_session_tests::consul;
 use consul_session_tests::program::apply;
 use serde_json::{Value, json};
 
 #[test]
-fn by_id_and_by_name() {
+fn renews_by_id_and_by_name() {
     let Some(agent) = consul::plain() else { return };
     let id = agent.api.create(&json!({"Name": "renew", "TTL": "1h"}));
     let session = agent.api.session(&id).unwrap();
@@ -27,7 +27,7 @@ fn by_id_and_by_name() {
 }
 
 #[test]
-fn a_session_without_ttl_has_nothing_to_renew() {
+fn warns_about_a_session_without_ttl() {
     let Some(agent) = consul::plain() else { return };
     let id = agent.api.create(&json!({"Name": "renew-forever"}));
     let result = apply(&agent.http, json!({"state": "renew", "id": id})).success();
@@ -36,7 +36,7 @@ fn a_session_without_ttl_has_nothing_to_renew() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn missing_session_is_not_found() {
     let Some(agent) = consul::plain() else { return };
     let id = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
     for check_mode in [false, true] {
@@ -55,7 +55,7 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
-fn a_name_of_two_is_a_conflict() {
+fn ambiguous_name_is_a_conflict() {
     let Some(agent) = consul::plain() else { return };
     let ids = [(); 2].map(|()| {
         agent

@@ -1,6 +1,6 @@
 //! The components have the same bytes wherever they are built.
 
-use crate::tidy::{copy_all, workspace};
+use crate::tidy::copy_workspace;
 use consul_session::Runtime;
 use consul_session_component::{COMMAND, PLUGIN};
 
@@ -8,19 +8,7 @@ use consul_session_component::{COMMAND, PLUGIN};
 fn two_builds_in_different_folders_give_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("some/where/else");
-    for part in [
-        "Cargo.toml",
-        "Cargo.lock",
-        "rust-toolchain.toml",
-        ".cargo",
-        "wit",
-        "core",
-        "guest",
-        "host",
-        "tests",
-    ] {
-        copy_all(&workspace().join(part), &copy.join(part));
-    }
+    copy_workspace(&copy);
     for (artifact, embedded) in [(PLUGIN, Runtime::plugin()), (COMMAND, Runtime::command())] {
         let built = artifact
             .build(&copy, &folder.path().join("target"))

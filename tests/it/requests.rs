@@ -1,5 +1,5 @@
-//! What goes over the wire: method, path, query, headers and body of every request, as a server sees them, and whose
-//! settings do not count.
+//! Requests as a server receives them: method, path, query, headers and body; and which settings of the environment do
+//! not affect them.
 
 use consul_session_tests::bad_server::{Request, Server};
 use consul_session_tests::program::{Program, apply};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const ID: &str = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
 const TOKEN: &str = "7f3a0b52-6d09-4c5e-8f60-2f0e5d7a9b11";
 
-/// Answers every operation as Consul does, with one session.
+/// Starts a server that responds to every operation like a Consul with one session.
 fn consul() -> Server {
     Server::after_request(|request, stream| {
         let session = json!([{
@@ -26,7 +26,7 @@ fn consul() -> Server {
     })
 }
 
-/// The requests that an action makes, as `METHOD path`.
+/// Returns the requests of an action, each with its method and path as `METHOD path`.
 fn made(parameters: Value) -> Vec<(String, Request)> {
     let server = consul();
     apply(&server.url(), parameters).success();
@@ -94,9 +94,9 @@ fn paths_and_queries() {
     }
 }
 
-/// Consul ignores a body without a length and creates a default session instead.
+/// Consul ignores a body without `Content-Length` and creates a session with default attributes.
 #[test]
-fn a_create_declares_its_length_and_leaves_out_what_is_not_set() {
+fn create_sends_its_length_and_only_given_attributes() {
     for (parameters, body) in [
         (json!({}), json!({})),
         (
@@ -136,7 +136,7 @@ fn headers() {
                 !request.path.contains(TOKEN)
                     && !String::from_utf8_lossy(&request.body).contains(TOKEN)
             );
-            // An answer need not be unpacked, and no session of another login comes along.
+            // The program does not request compression and sends no other credentials.
             for absent in [
                 "accept-encoding",
                 "authorization",
@@ -156,9 +156,9 @@ fn headers() {
     }
 }
 
-/// Where a token goes and which way it takes is for the caller to say, not for whatever stands in the environment.
+/// Proxy variables and `.netrc` must not change the route of a request or add credentials to it.
 #[test]
-fn proxies_and_netrc_do_not_count() {
+fn proxy_variables_and_netrc_are_ignored() {
     let server = consul();
     let proxy = Server::answering(200, &[], "[]");
     let home = TempDir::new().unwrap();
@@ -184,9 +184,9 @@ fn proxies_and_netrc_do_not_count() {
     assert_eq!(server.requests()[0].header("proxy-authorization"), None);
 }
 
-/// The connection is Consul's to choose by host, port and scheme too, each of which overrides its part of `url`.
+/// `host`, `port` and `scheme` each override their part of `url`.
 #[test]
-fn host_and_port_win_over_url() {
+fn host_port_and_scheme_override_url() {
     let (server, other) = (consul(), consul());
     let port = server.port();
     for parameters in [

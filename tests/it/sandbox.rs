@@ -1,17 +1,17 @@
-//! A hostile component in the sandbox: every trick ends in time, reaches nothing, and harms no one after it.
+//! A hostile component in the sandbox. Every trick must end in time, reach nothing, and leave later calls unaffected.
 
 use crate::client::runtime;
 use consul_session::{Client, Error, NewSession, Policy, Runtime, Token};
 use consul_session_component::Artifact;
 use consul_session_dev_agent::DevAgent;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The time of a call that only its deadline ends.
+/// Timeout of calls that only the deadline ends.
 const SHORT: Duration = Duration::from_secs(1);
-/// The time of a call that ends by something else, however slow the machine.
+/// Timeout of calls that must end for another reason, even on a slow machine.
 const LONG: Duration = Duration::from_secs(60);
 
 const HOSTILE: Artifact = Artifact {
@@ -21,7 +21,7 @@ const HOSTILE: Artifact = Artifact {
     features: &[],
 };
 
-/// The hostile component, built once for all tests.
+/// Returns a runtime with the hostile component, which is built once for all tests.
 fn hostile() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -31,11 +31,14 @@ fn hostile() -> &'static Runtime {
     })
 }
 
-/// Plays a trick, which is named together with its argument, and returns what it obtained.
+/// Runs a trick, given as its name and argument, and returns what it obtained.
 async fn play(client: &Client, trick: &str) -> Result<String, Error> {
     let (trick, argument) = trick.split_once(' ').unwrap_or((trick, ""));
     let outcome = client
-        .trusted_action(json!({"trick": trick, "argument": argument}))
+        .trusted_action(Map::from_iter([
+            ("trick".to_owned(), trick.into()),
+            ("argument".to_owned(), argument.into()),
+        ]))
         .await?;
     let result: Value = serde_json::from_str(outcome.as_json()).unwrap();
     Ok(result["text"].as_str().unwrap().to_owned())
@@ -60,7 +63,7 @@ async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
     (agent, client)
 }
 
-/// Plays a trick that must fail with this in its message.
+/// Runs a trick that must fail with a message that contains `with`.
 async fn fails(client: &Client, trick: &str, with: &str) -> Error {
     let error = play(client, trick).await.expect_err(trick);
     assert!(error.message().contains(with), "{trick}: {error:?}");
@@ -75,19 +78,19 @@ async fn time_and_memory_are_bounded() {
     let list = format!("flood {}/v1/session/list", short.address());
     assert!(play(&client, &list).await.unwrap_err().is_timeout());
     assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
-    // These end by other limits, and before their time.
+    // Other limits end these tricks before the deadline.
     let (_agent, client) = agent().await;
     fails(&client, "grow", "more than the 128 MiB of memory").await;
     fails(&client, "recurse", "the component was stopped").await;
     fails(&client, "trap", "the component was stopped").await;
     fails(&client, "answer 30000000", "too much data").await;
     fails(&client, "headers", "the component was stopped").await;
-    // The next call has a store of its own, and notices nothing.
+    // Each call has its own store, so the next call is unaffected.
     fails(&client, "answer 3", "malformed result").await;
 }
 
 #[tokio::test]
-async fn a_malformed_error_is_cut_and_redacted() {
+async fn malformed_error_is_truncated_and_redacted() {
     let (_agent, client) = agent().await;
     let error = fails(&client, "fail secret 100000", "malformed error").await;
     assert!(error.message().len() < 2_000, "{}", error.message().len());
@@ -95,7 +98,7 @@ async fn a_malformed_error_is_cut_and_redacted() {
 }
 
 #[tokio::test]
-async fn what_a_stopped_component_wrote_is_not_forgotten() {
+async fn stopped_component_may_have_applied_a_write() {
     let (agent, client) = agent().await;
     let create = format!("write {}/v1/session/create", agent.address());
     let error = fails(&client, &create, "check before you try again").await;
@@ -115,7 +118,7 @@ async fn what_a_stopped_component_wrote_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_component_that_spins_does_not_hold_up_the_others() {
+async fn spinning_component_does_not_block_others() {
     let (agent, client) = agent().await;
     let neighbour = Client::builder()
         .address(agent.address())
@@ -128,16 +131,17 @@ async fn a_component_that_spins_does_not_hold_up_the_others() {
             neighbour.create(&NewSession::new()).await.unwrap();
         }
     };
-    // All on one thread, and the spinning component comes first: it has to yield for the other to get on.
+    // Both futures run on one thread and the spinning component is polled first, so it has to yield to let the other
+    // run.
     tokio::select! {
         biased;
-        spun = play(&client, "spin") => panic!("the other was held up until the end: {spun:?}"),
+        spun = play(&client, "spin") => panic!("the spinning component blocked the other client: {spun:?}"),
         () = work => {}
     }
 }
 
 #[tokio::test]
-async fn nothing_but_the_session_api_of_its_own_agent_is_reached() {
+async fn only_the_session_api_of_the_clients_agent_is_reachable() {
     let (agent, client) = agent().await;
     let stranger = DevAgent::start().await.unwrap();
     let own = agent.address();
@@ -170,7 +174,7 @@ async fn nothing_but_the_session_api_of_its_own_agent_is_reached() {
             "{trick}: {got:?}"
         );
     }
-    // What is allowed works, with the token that the component does not know.
+    // An allowed request succeeds, because the host adds the token, which the component does not know.
     let allowed = play(&client, &format!("get {own}/v1/session/list"))
         .await
         .unwrap();
@@ -178,7 +182,7 @@ async fn nothing_but_the_session_api_of_its_own_agent_is_reached() {
 }
 
 #[tokio::test]
-async fn headers_that_are_the_hosts_cannot_be_set() {
+async fn reserved_headers_cannot_be_set() {
     let (agent, client) = agent().await;
     let list = format!("{}/v1/session/list", agent.address());
     for header in ["token", "authorization", "host"] {
@@ -187,9 +191,9 @@ async fn headers_that_are_the_hosts_cannot_be_set() {
 }
 
 #[tokio::test]
-async fn requests_at_once_are_bounded() {
+async fn concurrent_requests_are_bounded() {
     let (agent, client) = agent().await;
-    // 10,000 are begun; all but a handful are refused, and the agent serves on.
+    // The component starts 10,000 requests. The host rejects all but a few, and the agent keeps serving other clients.
     let _ = play(
         &client,
         &format!("hoard {}/v1/session/list", agent.address()),

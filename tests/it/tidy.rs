@@ -1,5 +1,5 @@
-//! Keeps the repository honest: vendored files, examples, and what the documentation lists. Licences and duplicate
-//! dependencies are checked by cargo-deny, see .ci/run.
+//! Checks of the repository itself: vendored files, examples, and lists in the documentation. cargo-deny checks
+//! licenses and duplicate dependencies; see `.ci/run`.
 
 use consul_session_core::ErrorKind;
 use consul_session_core::settings::ConnectionSettings;
@@ -15,8 +15,25 @@ fn read(path: &str) -> String {
         .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Copies a file or folder, without what `npm install` and packaging leave behind.
-pub(crate) fn copy_all(from: &Path, to: &Path) {
+/// Copies everything that cargo needs to build the workspace.
+pub(crate) fn copy_workspace(to: &Path) {
+    for part in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+        ".cargo",
+        "wit",
+        "core",
+        "guest",
+        "host",
+        "tests",
+    ] {
+        copy_all(&workspace().join(part), &to.join(part));
+    }
+}
+
+/// Copies a file or directory, except for what `npm install` and packaging leave behind.
+fn copy_all(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
@@ -32,8 +49,8 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_vendored_wit_is_the_released_one_except_for_one_line() {
-    // The sum covers everything except the one line that wit/deps/README.md explains.
+fn vendored_wit_differs_from_the_release_in_one_line() {
+    // This line is the only change to the released files; see wit/deps/README.md. The checksum covers all of them.
     let types = read("wit/deps/http/types.wit");
     assert_eq!(types.matches("  type duration = u64;\n").count(), 1);
     let mut files: Vec<PathBuf> = Vec::new();
@@ -60,12 +77,12 @@ fn the_vendored_wit_is_the_released_one_except_for_one_line() {
     );
 }
 
-/// FNV-1a over wit/deps/*/*.wit in order of their paths.
+/// FNV-1a hash of wit/deps/*/*.wit, concatenated in the order of their paths.
 const VENDORED_SUM: &str = "839ce7a0ce7dee40";
 const VENDORED_FILES: usize = 33;
 
 #[test]
-fn the_docs_name_every_parameter_and_kind() {
+fn docs_list_every_parameter_and_error_kind() {
     let parameters = read("docs/parameters.md");
     let known = consul_session_guest::action::PARAMETERS;
     for parameter in known.iter().chain(&ConnectionSettings::PARAMETERS) {
@@ -83,7 +100,7 @@ fn the_docs_name_every_parameter_and_kind() {
 
 #[test]
 fn examples_run_and_stay_short() {
-    // The Ansible module is longer, because it contains its documentation.
+    // The Ansible module is exempt: it contains its documentation.
     for folder in [
         "host/examples",
         "integrations/python",
@@ -100,7 +117,7 @@ fn examples_run_and_stay_short() {
         }
     }
     for example in ["embed", "tenants", "test_your_plugin"] {
-        // `cargo test` has built it beside the tests.
+        // `cargo test` builds the examples along with the tests.
         let mut program = std::env::current_exe().unwrap();
         program.pop();
         program.pop();
@@ -109,7 +126,10 @@ fn examples_run_and_stay_short() {
             .env_remove("CONSUL_HTTP_ADDR")
             .output();
         let output = output.unwrap_or_else(|error| {
-            panic!("{}: {error}; cargo build --examples", program.display())
+            panic!(
+                "cannot run {}: {error}; build it with `cargo build --examples`",
+                program.display()
+            )
         });
         assert!(
             output.status.success(),
@@ -119,9 +139,9 @@ fn examples_run_and_stay_short() {
     }
 }
 
-/// A reader looks for a file in the table on the first page of the documentation.
+/// The table on the first page of a crate's documentation must list all of its files.
 #[test]
-fn the_tables_of_files_are_whole() {
+fn module_tables_list_every_file() {
     let host = read("host/src/lib.rs");
     for folder in ["", "client", "network", "policy", "runtime"] {
         let path = Path::new("host/src").join(folder);

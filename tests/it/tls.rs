@@ -1,4 +1,4 @@
-//! TLS: who is trusted, who is not, and what a person learns about it.
+//! TLS: which servers are trusted, which are not, and what the errors say.
 
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::ca::{Authority, Identity};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const TOKEN: &str = "0b7e5a4c-3f5d-4a35-9d6e-1f2a3b4c5d6e";
 
-/// PEM files for one test.
+/// A directory for the PEM files of one test.
 struct Files(TempDir);
 
 impl Files {
@@ -39,7 +39,7 @@ fn trusted(url: &str, mut parameters: Value) {
     assert_eq!(apply(url, parameters).success()["sessions"], json!([]));
 }
 
-/// Fails unless there is no trust, and so no request: not a word of it, least of all the token, reaches the server.
+/// Checks that the program does not trust the server and sends no request, so the server never receives the token.
 #[track_caller]
 fn distrusted(server: &Server, url: &str, mut parameters: Value) -> Failure {
     let before = server.requests();
@@ -55,7 +55,7 @@ fn distrusted(server: &Server, url: &str, mut parameters: Value) -> Failure {
 }
 
 #[test]
-fn a_server_of_the_given_authority_is_trusted() {
+fn server_with_a_certificate_from_the_given_ca_is_trusted() {
     let (files, authority) = (Files::new(), Authority::new("one"));
     let ca = files.write("ca.pem", &authority.pem());
     let server = authority.certify(&["localhost", "127.0.0.1"]).serve();
@@ -68,7 +68,7 @@ fn a_server_of_the_given_authority_is_trusted() {
         let by_option = Program::new(["--address", &url, "--ca-file", &ca, "list"]).run();
         assert_eq!(by_option.success()["sessions"], json!([]));
     }
-    // Several certificates in one file, with words between them.
+    // A file may contain several certificates, with text between them.
     let both = format!(
         "The old one:\n{}\nand the new one:\n{}",
         Authority::new("other").pem(),
@@ -81,27 +81,27 @@ fn a_server_of_the_given_authority_is_trusted() {
 }
 
 #[test]
-fn a_server_of_another_authority_is_not() {
+fn server_with_a_certificate_from_another_ca_is_not_trusted() {
     let (files, authority) = (Files::new(), Authority::new("one"));
     let other = files.write("other.pem", &Authority::new("other").pem());
     let server = authority.certify(&["localhost"]).serve();
     distrusted(&server, &localhost(&server), json!({"ca_path": other}))
         .says(&["not signed by a trusted CA", "ca_path"]);
-    // Nor is it by the roots of the system, wherever these are.
+    // The system's roots do not include the authority.
     distrusted(&server, &localhost(&server), json!({}));
-    // Nor is another authority of the same name.
+    // An authority with the same name but another key is not trusted either.
     let namesake = files.write("namesake.pem", &Authority::new("one").pem());
     distrusted(&server, &localhost(&server), json!({"ca_path": namesake}));
 }
 
 #[test]
-fn a_certificate_for_another_name_is_not_trusted() {
+fn certificate_for_another_name_is_not_trusted() {
     let (files, authority) = (Files::new(), Authority::new("one"));
     let ca = files.write("ca.pem", &authority.pem());
     let server = authority.certify(&["consul.example", "127.0.0.2"]).serve();
     for url in [localhost(&server), address(&server)] {
         distrusted(&server, &url, json!({"ca_path": ca})).says(&["another name"]);
-        // Unless it is the one that is asked for.
+        // The certificate is accepted if its name is given as the server name.
         let named = [
             "--address",
             &url,
@@ -128,30 +128,30 @@ fn a_certificate_for_another_name_is_not_trusted() {
 }
 
 #[test]
-fn an_expired_certificate_is_not_trusted() {
+fn expired_certificate_is_not_trusted() {
     let (files, authority) = (Files::new(), Authority::new("one"));
     let ca = files.write("ca.pem", &authority.pem());
     let server = authority.certify_expired(&["localhost"]).serve();
     distrusted(&server, &localhost(&server), json!({"ca_path": ca})).says(&["expired"]);
 }
 
-/// As OpenSSL does it, and as people with one self-signed certificate use it.
+/// OpenSSL accepts this too, and users with a single self-signed certificate rely on it.
 #[test]
-fn a_certificate_that_is_itself_in_the_file_is_trusted() {
+fn self_signed_certificate_in_the_ca_file_is_trusted() {
     let (files, identity) = (Files::new(), Identity::self_signed(&["localhost"]));
     let own = files.write("own.pem", &identity.certificate);
     let server = identity.serve();
     trusted(&localhost(&server), json!({"ca_path": own}));
-    // But not for another name,
+    // It is not trusted for another name.
     distrusted(&server, &address(&server), json!({"ca_path": own})).says(&["another name"]);
-    // nor without being there,
+    // It is not trusted if the file does not contain it.
     distrusted(&server, &localhost(&server), json!({}));
     let another = files.write(
         "another.pem",
         &Identity::self_signed(&["localhost"]).certificate,
     );
     distrusted(&server, &localhost(&server), json!({"ca_path": another}));
-    // nor when it is over.
+    // It is not trusted once it has expired.
     let expired = Identity::self_signed_expired(&["localhost"]);
     let own = files.write("expired.pem", &expired.certificate);
     let server = expired.serve();
@@ -159,7 +159,7 @@ fn a_certificate_that_is_itself_in_the_file_is_trusted() {
 }
 
 #[test]
-fn nothing_is_verified_only_where_that_is_asked_for() {
+fn verification_is_skipped_only_on_request() {
     let server = Identity::self_signed_expired(&["elsewhere"]).serve();
     let url = localhost(&server);
     trusted(&url, json!({"validate_certs": false}));
@@ -177,7 +177,7 @@ fn nothing_is_verified_only_where_that_is_asked_for() {
         .run()
         .failure("tls");
     distrusted(&server, &url, json!({"validate_certs": true}));
-    // An explicit word wins over the variable.
+    // A parameter overrides the variable.
     let strict = Program::new([
         "apply",
         "state=list",
@@ -193,7 +193,7 @@ fn nothing_is_verified_only_where_that_is_asked_for() {
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 #[test]
-fn files_that_are_none() {
+fn invalid_certificate_files_are_rejected() {
     let files = Files::new();
     let server = Authority::new("one").certify(&["localhost"]).serve();
     let key = Identity::self_signed(&["x"]);
@@ -227,7 +227,7 @@ fn files_that_are_none() {
         );
         run.never_says("PRIVATE KEY");
     }
-    // A certificate with the key of another: said before anything is sent, whatever the kind.
+    // A key that does not belong to the certificate is reported before anything is sent, with any kind of error.
     let parameters = json!({"state": "list", "client_cert": certificate, "client_key": foreign_key, "validate_certs": false});
     let run = apply(&localhost(&server), parameters);
     assert_eq!(run.code, 1, "{run:#?}");
@@ -236,12 +236,12 @@ fn files_that_are_none() {
 }
 
 #[test]
-fn tls_spoken_to_a_plain_port() {
-    // A server that waits for the end of a request, which never comes.
+fn tls_to_a_plain_http_port() {
+    // The server waits for the end of a request, which never arrives.
     let server = Server::after_request(|_, _| Ok(()));
     for state in ["list", "present"] {
-        // The program gives up dialling 60 ms before the call ends. A run that is not scheduled in between cannot say
-        // that nothing was sent, so one of ten has to.
+        // The program stops connecting 60 ms before the deadline of the call. If it is not scheduled within that time,
+        // it cannot tell that nothing was sent, so only one of ten runs has to.
         let sure = (0..10).any(|_| {
             let parameters = json!({"state": state, "timeout": "1s"});
             let failure = apply(&address(&server), parameters).failure("timeout");
@@ -263,7 +263,7 @@ fn tls_spoken_to_a_plain_port() {
 }
 
 #[test]
-fn plain_http_spoken_to_a_tls_port() {
+fn plain_http_to_a_tls_port() {
     let Some(tls) = consul::with_tls() else {
         return;
     };
@@ -275,9 +275,9 @@ fn plain_http_spoken_to_a_tls_port() {
     }
 }
 
-/// Against a real Consul with `verify_incoming`.
+/// Uses a real Consul with `verify_incoming`.
 #[test]
-fn a_client_certificate_is_shown() {
+fn client_certificate_is_presented() {
     let Some(tls) = consul::with_tls() else {
         return;
     };

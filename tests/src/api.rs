@@ -1,9 +1,10 @@
-//! What Consul itself says. A second, independent client: the tests compare the program's words with this.
+//! A minimal Consul client that shares no code with the program under test. The tests use it to set up and to check the
+//! state of Consul.
 
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Consul's HTTP API at one address.
+/// A client for Consul's HTTP API at one address.
 #[derive(Clone, Debug)]
 pub struct Api {
     address: String,
@@ -11,7 +12,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Without a token.
+    /// Creates a client that sends no token.
     pub fn new(address: &str) -> Api {
         Api {
             address: address.to_owned(),
@@ -19,7 +20,7 @@ impl Api {
         }
     }
 
-    /// With a token.
+    /// Creates a client that sends a token with every request.
     pub fn with_token(address: &str, token: &str) -> Api {
         Api {
             address: address.to_owned(),
@@ -27,7 +28,7 @@ impl Api {
         }
     }
 
-    /// Reads a path.
+    /// Sends a GET request and returns the response body.
     pub fn get(&self, path: &str) -> Result<Value, String> {
         let mut request = agent().get(format!("{}{path}", self.address));
         if let Some(token) = &self.token {
@@ -36,7 +37,7 @@ impl Api {
         read(request.call())
     }
 
-    /// Writes to a path.
+    /// Sends a PUT request and returns the response body.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, String> {
         let mut request = agent().put(format!("{}{path}", self.address));
         if let Some(token) = &self.token {
@@ -45,13 +46,13 @@ impl Api {
         read(request.send(body.to_string()))
     }
 
-    /// All sessions.
+    /// Returns all sessions.
     pub fn sessions(&self) -> Vec<Value> {
         let listed = self.get("/v1/session/list?consistent").unwrap();
         listed.as_array().unwrap().clone()
     }
 
-    /// The sessions of a name, oldest first.
+    /// Returns the sessions with this name, oldest first.
     pub fn named(&self, name: &str) -> Vec<Value> {
         let mut sessions = self.sessions();
         sessions.retain(|session| session["Name"] == name);
@@ -59,7 +60,7 @@ impl Api {
         sessions
     }
 
-    /// The session of an id, if it is there.
+    /// Returns the session with this ID, if it exists.
     pub fn session(&self, id: &str) -> Option<Value> {
         let found = self
             .get(&format!("/v1/session/info/{id}?consistent"))
@@ -67,7 +68,7 @@ impl Api {
         found.as_array().unwrap().first().cloned()
     }
 
-    /// The sessions of a node.
+    /// Returns the sessions of a node.
     pub fn of_node(&self, node: &str) -> Vec<Value> {
         let found = self
             .get(&format!("/v1/session/node/{node}?consistent"))
@@ -75,20 +76,20 @@ impl Api {
         found.as_array().unwrap().clone()
     }
 
-    /// Creates a session and returns its id.
+    /// Creates a session and returns its ID.
     pub fn create(&self, session: &Value) -> String {
         let created = self.put("/v1/session/create", session).unwrap();
         created["ID"].as_str().unwrap().to_owned()
     }
 
-    /// Registers a node that no agent runs on, for a test of its own: it has no `serfHealth` and no sessions.
+    /// Registers a node without an agent, for use by a single test. The node has no `serfHealth` check and no sessions.
     pub fn register_node(&self, node: &str) {
         let node = json!({"Node": node, "Address": "127.0.0.1"});
         self.put("/v1/catalog/register", &node).unwrap();
     }
 }
 
-/// Short-lived, so that no connection outlives a test's agent.
+/// Returns a new HTTP agent for each request, so that no pooled connection outlives the Consul agent of a test.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(60)))

@@ -1,6 +1,6 @@
-//! Servers on the loopback interface for everything that a real Consul does not do on demand: wrong answers, late ones,
-//! none. Every server records the requests that it read. They are threads, one per connection, so that a server that never
-//! comes to an end holds up nobody; it notices the end of its client when it writes.
+//! Servers on the loopback interface for what a real Consul does not do on demand: wrong, late and missing responses.
+//! Every server records the requests it reads. Each connection has its own thread, so an endless response blocks no
+//! other connection; it ends when a write fails because the client is gone.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,33 +9,33 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// How long a server waits for a client that does nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Read timeout for clients that neither send anything nor disconnect.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server; it takes no more connections once this is dropped.
+/// A running server. Dropping it stops it from accepting connections.
 pub struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     stopped: Arc<AtomicBool>,
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The method.
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// The headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, if its length was declared.
+    /// The body. Empty if the request has no `Content-Length`.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// Reads a request; none if the client left without one.
+    /// Reads a request. Returns `None` if the client disconnects before the end of the headers.
     pub fn read(stream: &mut impl Read) -> io::Result<Option<Request>> {
-        // Byte by byte, so that nothing of the body is taken with it.
+        // Read single bytes, so as not to consume a part of the body.
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -65,7 +65,7 @@ impl Request {
         Ok(Some(request))
     }
 
-    /// A header.
+    /// Returns the value of a header. The name must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
         Some(value)
@@ -73,7 +73,7 @@ impl Request {
 }
 
 impl Server {
-    /// A server that does what it likes with each connection, and records the requests that it says it read.
+    /// Starts a server that passes each connection to `serve`, along with a function that records a request.
     pub fn raw(
         serve: impl Fn(TcpStream, &dyn Fn(Request)) -> io::Result<()> + Send + Sync + 'static,
     ) -> Server {
@@ -92,7 +92,7 @@ impl Server {
                 }
                 let (serve, requests) = (serve.clone(), requests.clone());
                 thread::spawn(move || {
-                    // An error is the client's leaving.
+                    // An error means that the client has disconnected.
                     let _ = serve(stream, &|request| requests.lock().unwrap().push(request));
                 });
             }
@@ -100,7 +100,7 @@ impl Server {
         server
     }
 
-    /// A server that reads one request per connection, then does what it likes.
+    /// Starts a server that reads one request per connection, then calls `serve`.
     pub fn after_request(
         serve: impl Fn(&Request, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Server {
@@ -114,40 +114,40 @@ impl Server {
         })
     }
 
-    /// A server that accepts connections and says nothing until its client leaves.
+    /// Starts a server that accepts connections and sends nothing until the client disconnects.
     pub fn silent() -> Server {
         Server::raw(|mut stream, _| io::copy(&mut stream, &mut io::sink()).map(|_| ()))
     }
 
-    /// A server that answers every request with these bytes and closes.
+    /// Starts a server that responds to every request with these bytes and closes the connection.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Server {
         let bytes = bytes.into();
         Server::after_request(move |_, stream| stream.write_all(&bytes))
     }
 
-    /// A server that answers every request properly, and always the same.
+    /// Starts a server that responds to every request with the same well-formed response.
     pub fn answering(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Server {
         let mut bytes = Vec::new();
         answer(&mut bytes, status, headers, &body.into()).unwrap();
         Server::bytes(bytes)
     }
 
-    /// `127.0.0.1:port`.
+    /// Returns `127.0.0.1:port`.
     pub fn authority(&self) -> String {
         self.address.to_string()
     }
 
-    /// `http://127.0.0.1:port`.
+    /// Returns `http://127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The requests read so far.
+    /// Returns the requests read so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
@@ -156,12 +156,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for a connection.
+        // Wake the thread that is blocked in `accept`.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Writes a complete answer and announces the end of the connection.
+/// Writes a complete response with `Connection: close`.
 pub fn answer(
     stream: &mut impl Write,
     status: u16,
@@ -180,23 +180,23 @@ pub fn answer(
     stream.flush()
 }
 
-/// Closes without a reset, which could overtake the answer: says that nothing more comes, and waits for the client to
-/// have read it.
+/// Closes the connection without a reset, which could discard the response: shuts down the write half and waits for the
+/// client to disconnect.
 fn finish(stream: &mut TcpStream) {
     let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_read_timeout(Some(READ_TIMEOUT));
     let _ = io::copy(stream, &mut io::sink());
 }
 
-/// Closes with a reset.
+/// Closes the connection with a reset.
 pub fn reset(stream: TcpStream) -> io::Result<()> {
-    // Unread input makes a close a reset; SO_LINGER would do it too, but is not in the standard library.
-    stream.set_read_timeout(Some(PATIENCE))?;
+    // Closing a socket with unread input sends a reset. The standard library has no stable way to set SO_LINGER.
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
     stream.peek(&mut [0]).map(|_| ())
 }
 
-/// A port on which nobody listens. It is the near end of a connection that stays open, so that no other test or process is
-/// given it to listen on.
+/// Returns a port on which nothing listens. It is the local port of a connection that stays open, so the system does
+/// not assign it to another test or process.
 pub fn closed_port() -> u16 {
     static HELD: LazyLock<(TcpListener, TcpStream)> = LazyLock::new(|| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,4 +1,4 @@
-//! Certificates, good and bad, and a TLS server that shows one and answers like a Consul without sessions.
+//! Valid and invalid certificates, and a TLS server that presents one and responds like a Consul without sessions.
 
 use crate::bad_server::{Request, Server, answer};
 use rcgen::{
@@ -16,16 +16,16 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, both as PEM.
+/// A certificate and its private key, both as PEM.
 pub struct Identity {
     /// The certificate.
     pub certificate: String,
-    /// Its key.
+    /// The private key.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority with its own key.
     pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -39,17 +39,17 @@ impl Authority {
         }
     }
 
-    /// Its own certificate as PEM.
+    /// Returns the authority's certificate as PEM.
     pub fn pem(&self) -> String {
         self.certificate.pem()
     }
 
-    /// A certificate for these names and addresses, for servers and clients.
+    /// Issues a certificate for these names and addresses, for servers and clients.
     pub fn certify(&self, names: &[&str]) -> Identity {
         self.sign(&leaf(names))
     }
 
-    /// The same, but over since 2020.
+    /// Issues a certificate that expired in 2020.
     pub fn certify_expired(&self, names: &[&str]) -> Identity {
         self.sign(&expired(leaf(names)))
     }
@@ -64,17 +64,17 @@ impl Authority {
 }
 
 impl Identity {
-    /// A certificate that signs itself.
+    /// Creates a self-signed certificate.
     pub fn self_signed(names: &[&str]) -> Identity {
-        Identity::own(&leaf(names))
+        Identity::self_sign(&leaf(names))
     }
 
-    /// The same, but over since 2020.
+    /// Creates a self-signed certificate that expired in 2020.
     pub fn self_signed_expired(names: &[&str]) -> Identity {
-        Identity::own(&expired(leaf(names)))
+        Identity::self_sign(&expired(leaf(names)))
     }
 
-    fn own(params: &CertificateParams) -> Identity {
+    fn self_sign(params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
             certificate: params.self_signed(&key).unwrap().pem(),
@@ -82,7 +82,7 @@ impl Identity {
         }
     }
 
-    /// A server that shows this certificate and gives every request an empty list of sessions.
+    /// Starts a server that presents this certificate and responds to every request with an empty list of sessions.
     pub fn serve(&self) -> Server {
         let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()

@@ -1,9 +1,9 @@
-//! Real Consul agents in development mode: one of each kind per test process, shared by its tests, or one for a single
-//! test that needs the agent to itself.
+//! Real Consul agents in development mode: one of each kind per test process, shared by its tests, or a separate one
+//! for a test that needs an agent to itself.
 //!
-//! Where no Consul can be had, the development agent stands in for [`plain`]; [`with_acl`], [`with_tls`] and
-//! [`Agent::start`] say so on standard error and give nothing, and the test returns. Where `CI` is set all of them fail,
-//! so that nothing is skipped unseen.
+//! Without a Consul program, [`plain`] returns the development agent, whereas [`real`], [`with_acl`], [`with_tls`] and
+//! [`Agent::start`] print a note to standard error and return `None`, which skips the test. If `CI` is set, all of them
+//! panic instead, so that no test is skipped unnoticed.
 
 use crate::api::Api;
 use crate::ca::Authority;
@@ -19,107 +19,107 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The name of every agent's own node; in mixed case, as Consul finds a node in any.
+/// The node name of every agent. It is in mixed case, because Consul compares node names without regard to case.
 pub const NODE: &str = "Harness";
-/// A leader is there after 1 to 3 s, on a busy machine later.
+/// Time limit for starting an agent. Electing a leader takes 1 to 3 s, longer on a busy machine.
 const START: Duration = Duration::from_secs(120);
-/// Another process may take a free port before the agent does.
+/// Number of attempts to start an agent: another process may take a free port first.
 const ATTEMPTS: u32 = 5;
 
-/// A running agent. It ends when this is dropped, or with the test process.
+/// A running agent. It is killed when this is dropped or the test process exits.
 pub struct Agent {
-    /// Its API, with every right.
+    /// A client for the agent's API, with all permissions.
     pub api: Api,
-    /// Its address, `http://127.0.0.1:port`.
+    /// The agent's address, `http://127.0.0.1:port`.
     pub http: String,
-    /// Its address with TLS, if it has any: `https://127.0.0.1:port`.
+    /// The agent's address for TLS, `https://127.0.0.1:port`. Only the agent of [`with_tls`] listens on it.
     pub https: String,
     guard: Guard,
 }
 
-/// An agent that denies by default, and tokens for it.
+/// An agent whose ACLs deny by default, and tokens for it.
 pub struct AclAgent {
     /// The agent.
     pub agent: Agent,
-    /// May do everything.
+    /// A token with all permissions.
     pub management: String,
-    /// May read sessions and nodes.
+    /// A token that may read sessions and nodes.
     pub reader: String,
-    /// May read and write sessions, on any node.
+    /// A token that may read and write sessions, on any node.
     pub writer: String,
-    /// Known to Consul, and may do nothing.
+    /// A token that Consul knows, without permission to read or write sessions.
     pub powerless: String,
 }
 
-/// An agent that demands a client certificate on its TLS port, and the files to pass.
+/// An agent that requires a client certificate on its TLS port, and its certificate authority.
 pub struct TlsAgent {
     /// The agent.
     pub agent: Agent,
-    /// Who signed its certificate, and whose client certificates it accepts.
+    /// The authority that signed the agent's certificate, and whose client certificates the agent accepts.
     pub authority: Authority,
 }
 
-/// The shared agent without access control. Where no Consul can be had the development agent stands in for it.
+/// Returns the shared agent without ACLs; the development agent if there is no Consul program.
 pub fn plain() -> Option<&'static Agent> {
     static AGENT: OnceLock<Result<Agent, String>> = OnceLock::new();
     if program().is_err() && env::var_os("CI").is_none() {
         let agent = AGENT.get_or_init(|| {
             let _ = writeln!(
                 io::stderr(),
-                "no Consul can be had: the development agent stands in for it; set CONSUL_BIN to test against a real one"
+                "no Consul program: testing against the development agent; set CONSUL_BIN to test against a real Consul"
             );
-            start(&Kind::StandIn)
+            start(&Kind::DevAgent)
         });
         return Some(agent.as_ref().unwrap_or_else(|why| panic!("{why}")));
     }
     shared(&AGENT, || start(&Kind::Plain))
 }
 
-/// The shared agent without access control, if it is a real Consul.
+/// Returns the shared agent without ACLs, if it is a real Consul.
 pub fn real() -> Option<&'static Agent> {
-    had()?;
+    skip_without_consul()?;
     plain()
 }
 
-/// The shared agent with access control.
+/// Returns the shared agent with ACLs.
 pub fn with_acl() -> Option<&'static AclAgent> {
     static AGENT: OnceLock<Result<AclAgent, String>> = OnceLock::new();
     shared(&AGENT, start_with_acl)
 }
 
-/// The shared agent with TLS.
+/// Returns the shared agent with TLS.
 pub fn with_tls() -> Option<&'static TlsAgent> {
     static AGENT: OnceLock<Result<TlsAgent, String>> = OnceLock::new();
     shared(&AGENT, start_with_tls)
 }
 
 impl Agent {
-    /// An agent for one test.
+    /// Starts an agent for a single test.
     pub fn start() -> Option<Agent> {
-        had()?;
+        skip_without_consul()?;
         Some(start(&Kind::Plain).unwrap_or_else(|why| panic!("{why}")))
     }
 }
 
-/// A failure is kept too: the other tests are not to wait for the same.
+/// Starts a shared agent on first use. A failure is kept too, so that the other tests fail at once.
 fn shared<A>(
     agent: &'static OnceLock<Result<A, String>>,
     start: fn() -> Result<A, String>,
 ) -> Option<&'static A> {
-    had()?;
+    skip_without_consul()?;
     match agent.get_or_init(start) {
         Ok(agent) => Some(agent),
         Err(why) => panic!("{why}"),
     }
 }
 
-/// The Consul program, or why none can be had.
+/// Returns the path of the Consul program, or the reason why there is none.
 pub fn program() -> Result<&'static Path, &'static str> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("consul.sh");
         let test = env::current_exe().unwrap();
-        // The target folder, three levels above the test executable.
+        // The target directory is three levels above the test executable.
         let output = Command::new("bash")
             .arg(script)
             .arg(test.ancestors().nth(3).unwrap())
@@ -135,38 +135,41 @@ pub fn program() -> Result<&'static Path, &'static str> {
     program.as_deref().map_err(String::as_str)
 }
 
-fn had() -> Option<()> {
+/// Returns `None` and reports the test as skipped if there is no Consul program. Panics if `CI` is set.
+fn skip_without_consul() -> Option<()> {
     let why = match program() {
         Ok(_) => return Some(()),
         Err(why) => why,
     };
     assert!(
         env::var_os("CI").is_none(),
-        "no Consul to test against: {why}"
+        "no Consul program to test against: {why}"
     );
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Not by eprintln!, whose output the test runner hides where a test passes.
+    // The test runner hides the output of `eprintln!` if the test passes.
     let _ = writeln!(
         io::stderr(),
-        "SKIPPED: {test} needs Consul; set CONSUL_BIN to a Consul program ({why})"
+        "SKIPPED: {test} needs Consul; set CONSUL_BIN to the path of a Consul program ({why})"
     );
     None
 }
 
 fn start_with_acl() -> Result<AclAgent, String> {
     let mut agent = start(&Kind::Acl)?;
-    // Refused until the leader has set its tables up.
+    // Consul rejects this request until its leader has initialized the ACL system.
     let until = Instant::now() + START;
     let management = loop {
         match agent.api.put("/v1/acl/bootstrap", &Value::Null) {
             Ok(token) => break secret(&token),
-            Err(why) if Instant::now() > until => return Err(format!("no ACL bootstrap: {why}")),
+            Err(why) if Instant::now() > until => {
+                return Err(format!("cannot bootstrap the ACL system: {why}"));
+            }
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     };
     agent.api = Api::with_token(&agent.http, &management);
-    // So that the agent may register its node, and with it serfHealth.
+    // The agent needs a token to register its node, and with it `serfHealth`.
     let own = token(
         &agent.api,
         "agent",
@@ -215,16 +218,16 @@ fn start_with_tls() -> Result<TlsAgent, String> {
         "key_file": file("server-key.pem", &server.key),
         "verify_incoming": true,
     });
-    // The agent reads these files when it starts, and then never again.
+    // The agent reads these files only when it starts, so they need not outlive this function.
     let agent = start(&Kind::Tls {
         configuration: file("tls.json", &configuration.to_string()),
     })?;
     Ok(TlsAgent { agent, authority })
 }
 
-/// What sets an agent apart.
+/// The kinds of agents.
 enum Kind {
-    StandIn,
+    DevAgent,
     Plain,
     Acl,
     Tls { configuration: String },
@@ -242,8 +245,8 @@ fn start(kind: &Kind) -> Result<Agent, String> {
 }
 
 fn try_start(kind: &Kind) -> Result<Agent, String> {
-    if let Kind::StandIn = kind {
-        return try_start_stand_in();
+    if let Kind::DevAgent = kind {
+        return try_start_dev_agent();
     }
     let program = program()?;
     let [http, https, lan, wan, server] = free_ports().map(|port| port.to_string());
@@ -260,7 +263,7 @@ fn try_start(kind: &Kind) -> Result<Agent, String> {
         command.args(["-grpc-tls-port", "-1"]);
     }
     match kind {
-        Kind::StandIn | Kind::Plain => {}
+        Kind::DevAgent | Kind::Plain => {}
         Kind::Acl => {
             command.args(["-hcl", r#"acl { enabled = true, default_policy = "deny" }"#]);
         }
@@ -277,15 +280,15 @@ fn try_start(kind: &Kind) -> Result<Agent, String> {
         guard,
     };
     match kind {
-        // It registers its node when it has a token to do so.
+        // The agent cannot register its node before it has a token.
         Kind::Acl => wait_until(&agent.guard, || leads(&agent.api))?,
         _ => wait_until_healthy(&agent)?,
     }
     Ok(agent)
 }
 
-/// The development agent, in a process of its own like the real one.
-fn try_start_stand_in() -> Result<Agent, String> {
+/// Starts the development agent in a separate process, like a real agent.
+fn try_start_dev_agent() -> Result<Agent, String> {
     let [port] = free_ports();
     let mut command = Command::new("sh");
     command
@@ -306,7 +309,8 @@ fn try_start_stand_in() -> Result<Agent, String> {
     Ok(agent)
 }
 
-/// Consul 1.14 and later have one more port, which would be the same for all agents.
+/// Returns whether Consul has a port for gRPC over TLS, as 1.14 and later do. Two agents cannot both use the default
+/// port.
 fn has_grpc_tls(program: &Path) -> bool {
     Command::new(program)
         .args(["agent", "-help"])
@@ -314,7 +318,7 @@ fn has_grpc_tls(program: &Path) -> bool {
         .is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("-grpc-tls-port"))
 }
 
-/// The node's check comes a little after the leader; until then no session can be created.
+/// Waits until sessions can be created: the node's check is registered shortly after the election of a leader.
 fn wait_until_healthy(agent: &Agent) -> Result<(), String> {
     wait_until(&agent.guard, || {
         leads(&agent.api)
@@ -345,18 +349,19 @@ fn wait_until(guard: &Guard, done: impl Fn() -> bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Free at this moment.
+/// Returns different ports that are free at this moment.
 fn free_ports<const N: usize>() -> [u16; N] {
-    // All are held until all are known, so that they differ.
+    // Keep every listener until all ports are known, so that the ports differ.
     let held: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
         .collect();
     std::array::from_fn(|place| held[place].local_addr().unwrap().port())
 }
 
-/// A process that ends when this is dropped, and also when the test process ends without dropping anything, as it does
-/// with what is in a static, or when it is killed: a shell stands in between and waits for the end of its standard input.
-/// (Linux could do without the shell, but ties a child to the *thread* that made it, and every test is a thread.)
+/// A child process that is killed when this is dropped, and also when the test process exits without dropping it:
+/// statics are never dropped, and the test process may be killed. The child runs under a shell that kills it at the end
+/// of the shell's standard input. (`PR_SET_PDEATHSIG` on Linux would need no shell, but fires when the *thread* that
+/// spawned the child exits, and each test runs in its own thread.)
 struct Guard {
     shell: Child,
     log: Arc<Mutex<Log>>,
@@ -369,8 +374,8 @@ struct Log {
 }
 
 impl Guard {
-    /// The shell lets go of the output, so that its end is the end of the process; and an interrupt from the terminal
-    /// must not end the shell before it has done its duty.
+    /// The shell closes its output, so that the end of the output is the end of the agent. It ignores interrupts from
+    /// the terminal, which would end it before it has killed the agent.
     const SCRIPT: &str = r#"trap '' INT HUP
 "$@" </dev/null 2>&1 & process=$!
 exec >/dev/null 2>&1

@@ -1,20 +1,20 @@
-//! The harness of the integration tests in `it/`: what they run the program against, and with.
+//! The harness of the integration tests in `it/`.
 //!
-//! | module | what it gives |
+//! | module | contents |
 //! |---|---|
 //! | [`consul`] | real Consul agents: plain, with ACLs, with TLS |
-//! | [`api`] | what Consul itself says, read past the program under test |
-//! | [`bad_server`] | servers that answer wrongly, late or never, and that record what they were asked |
-//! | [`ca`] | certificate authorities, certificates, and a TLS server to show them |
-//! | [`program`] | one run of `consul-session` and its outcome |
+//! | [`api`] | a Consul client that is independent of the program under test |
+//! | [`bad_server`] | servers with wrong, late or missing responses, which record the requests they receive |
+//! | [`ca`] | certificate authorities, certificates, and a TLS server |
+//! | [`program`] | runs of `consul-session` and their results |
 //!
-//! Everything a test starts ends with the test, or with the test process: servers are threads, and agents stand under a
-//! guard that ends them as soon as the process that started them is gone, however it went.
+//! Everything that a test starts ends with the test or with the test process: servers are threads, and a guard kills
+//! each agent when the test process exits, even if it is killed.
 #![allow(
     clippy::unwrap_used,
-    reason = "in a test harness a panic is the report"
+    reason = "a panic in a test harness fails the test"
 )]
-#![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
+#![allow(clippy::print_stderr, reason = "skipped tests must be reported")]
 
 pub mod api;
 pub mod bad_server;

@@ -1,4 +1,4 @@
-//! The program under test: the same few lines as `host/cli/src/main.rs`.
+//! The program under test, with the same `main` function as `host/cli/src/main.rs`.
 
 use std::process::ExitCode;
 

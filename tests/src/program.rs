@@ -1,4 +1,4 @@
-//! One run of the program under test, as a process, with nothing in its environment but what the test puts there.
+//! Runs the program under test in a process whose environment contains only the variables set by the test.
 
 use serde_json::{Map, Value};
 use std::env;
@@ -11,50 +11,52 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Ends a run that hangs. Far above every deadline that a test gives the program, so that a busy machine never meets it.
+/// Time limit for runs that hang. It is far above all timeouts in the tests, so that no run reaches it on a busy
+/// machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A run to be made.
+/// A run of a program, before it starts.
 pub struct Program {
     command: Command,
     input: Option<Vec<u8>>,
     to: Option<File>,
 }
 
-/// A run that was made.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The exit code.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// The standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// The standard error.
     pub stderr: String,
-    /// How long it took.
+    /// The duration of the run.
     pub took: Duration,
 }
 
-/// Runs one action against the Consul at this address.
+/// Runs one action against the Consul at this URL.
 pub fn apply(url: &str, mut parameters: Value) -> Run {
     parameters["url"] = url.into();
     Program::apply(&parameters).run()
 }
 
-/// The program under test, which cargo builds along with the tests; or `CONSUL_SESSION_BIN`.
+/// Returns the path of the program under test: `CONSUL_SESSION_BIN`, or else the program that cargo builds with the
+/// tests.
 pub fn path() -> PathBuf {
     env::var_os("CONSUL_SESSION_BIN")
         .or_else(|| env::var_os("CARGO_BIN_EXE_consul-session-under-test"))
         .map(PathBuf::from)
-        .expect("cargo sets this variable for tests; without cargo, set CONSUL_SESSION_BIN")
+        .expect("cargo sets CARGO_BIN_EXE_consul-session-under-test for tests; without cargo, set CONSUL_SESSION_BIN")
 }
 
 impl Program {
-    /// The program with these arguments. Its standard input is empty.
+    /// Prepares a run of the program under test. Its standard input is empty.
     pub fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
         Program::other(path(), arguments)
     }
 
-    /// Another program with these arguments, to compare with.
+    /// Prepares a run of another program, for comparison.
     pub fn other(
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -68,30 +70,30 @@ impl Program {
         }
     }
 
-    /// The action door, with parameters on standard input.
+    /// Prepares a run of `consul-session apply` with parameters on standard input.
     pub fn apply(parameters: &Value) -> Program {
         Program::new(["apply"]).input(parameters.to_string())
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Program {
         self.command.env(name, value);
         self
     }
 
-    /// Gives it something to read on standard input.
+    /// Sets the contents of standard input.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Program {
         self.input = Some(input.into());
         self
     }
 
-    /// Sends its standard output to a file.
+    /// Redirects standard output to an existing file.
     pub fn output_to(mut self, file: &str) -> Program {
         self.to = Some(File::options().write(true).open(file).unwrap());
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it exits.
     pub fn run(self) -> Run {
         let start = Instant::now();
         let output = self.output();
@@ -103,7 +105,7 @@ impl Program {
         }
     }
 
-    /// Runs it to its end, and takes its output for bytes.
+    /// Runs the program until it exits and returns its output as bytes.
     pub fn output(mut self) -> Output {
         let stdin = if self.input.is_some() {
             Stdio::piped()
@@ -118,14 +120,16 @@ impl Program {
             .spawn()
             .unwrap();
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input) {
-            // In a thread, and whatever comes of it: the program may end without having read it all.
+            // Write in a thread, so that a full pipe does not block the test. Ignore errors: the program may exit
+            // without reading all of its input.
             thread::spawn(move || stdin.write_all(&input));
         }
         let (ended, end) = mpsc::channel();
         let pid = child.id();
         thread::spawn(move || ended.send(child.wait_with_output()));
         let Ok(output) = end.recv_timeout(LIMIT) else {
-            // By its id: the thread above holds the handle. It still waits, so the id cannot have gone to another.
+            // Kill by ID, because the thread above owns the handle. That thread is still waiting, so the ID has not
+            // been reused.
             let _ = Command::new("sh")
                 .args(["-c", "kill -KILL \"$0\"", &pid.to_string()])
                 .status();
@@ -136,7 +140,7 @@ impl Program {
 }
 
 impl Run {
-    /// Standard output as JSON: one value and nothing else.
+    /// Parses standard output, which must be a single JSON value.
     #[track_caller]
     pub fn json(&self) -> Value {
         match serde_json::from_str(&self.stdout) {
@@ -145,7 +149,7 @@ impl Run {
         }
     }
 
-    /// The result of a run that must have succeeded.
+    /// Returns the result of a run. Panics if the run failed.
     #[track_caller]
     pub fn success(&self) -> Value {
         assert_eq!(self.code, 0, "{self:#?}");
@@ -154,18 +158,18 @@ impl Run {
         result
     }
 
-    /// The failure of a run that must have failed: the whole object is as the contract says, and of this kind.
+    /// Returns the failure of a run. Panics unless it has the documented format and this kind.
     #[track_caller]
     pub fn failure(&self, kind: &str) -> Failure {
         assert_eq!(self.code, 1, "{self:#?}");
         let Value::Object(json) = self.json() else {
-            panic!("no object: {self:#?}");
+            panic!("the failure is not an object: {self:#?}");
         };
         assert_eq!(json["failed"], true, "{self:#?}");
         let msg = json["msg"].as_str().unwrap().to_owned();
         assert!(!msg.trim().is_empty(), "{self:#?}");
         let Value::Object(error) = json["error"].clone() else {
-            panic!("no error: {self:#?}");
+            panic!("the failure has no `error` object: {self:#?}");
         };
         assert_eq!(error["kind"], kind, "{self:#?}");
         let retryable = ["unavailable", "timeout", "transport"].contains(&kind);
@@ -174,37 +178,37 @@ impl Run {
         Failure { msg, error }
     }
 
-    /// Fails if any of the outputs holds this text.
+    /// Panics if standard output or standard error contains the secret.
     #[track_caller]
     pub fn never_says(&self, secret: &str) {
         assert!(
             !self.stdout.contains(secret) && !self.stderr.contains(secret),
-            "the program shows `{secret}`: {self:#?}"
+            "the output contains `{secret}`: {self:#?}"
         );
     }
 }
 
-/// What a failed run says.
+/// The result of a failed run.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The message for people.
+    /// The human-readable message.
     pub msg: String,
     error: Map<String, Value>,
 }
 
 impl Failure {
-    /// A field of `error`.
+    /// Returns a field of `error`, or null.
     pub fn get(&self, field: &str) -> &Value {
         self.error.get(field).unwrap_or(&Value::Null)
     }
 
-    /// Fails unless the message holds all of these.
+    /// Panics unless the message contains all of these parts.
     #[track_caller]
     pub fn says(&self, parts: &[&str]) -> &Failure {
         for part in parts {
             assert!(
                 self.msg.contains(part),
-                "`{part}` is missing in: {}",
+                "the message lacks `{part}`: {}",
                 self.msg
             );
         }

@@ -1,6 +1,5 @@
-//! A component that tries everything a sandbox must withstand. `action.run` takes an object with the name of a `trick` and
-//! an `argument`, usually a URL. The result contains as `text` what the trick obtained, where it should obtain nothing; a
-//! failure is bare text.
+//! A component that attacks its sandbox. `action.run` takes an object with the name of a `trick` and an `argument`,
+//! usually a URL. The field `text` of the result is what the trick obtained. Errors are plain text instead of JSON.
 
 #[cfg(target_arch = "wasm32")]
 mod bindings {
@@ -26,7 +25,7 @@ mod tricks {
                 serde_json::from_str(&params).map_err(|error| error.to_string())?;
             let text = |name: &str| params[name].as_str().unwrap_or_default();
             let argument = text("argument");
-            // Neither a result nor an error of the interface.
+            // These two return values do not follow the interface.
             if text("trick") == "fail" {
                 let (word, count) = argument.split_once(' ').unwrap_or_default();
                 return Err(word.repeat(count.parse().unwrap_or(0)));
@@ -58,7 +57,7 @@ mod tricks {
             ),
             "host" => request(Method::Get, argument, Some(("host", "elsewhere"))),
             "flood" => loop {
-                // Endless requests: each is allowed, and only the deadline ends them.
+                // The host allows each request, so only the deadline ends the loop.
                 let _ = request(Method::Get, argument, None);
             },
             "write" => {
@@ -80,13 +79,13 @@ mod tricks {
         }
     }
 
-    #[expect(unconditional_recursion, reason = "this is the trick")]
+    #[expect(unconditional_recursion, reason = "the trick is to exhaust the stack")]
     fn recurse(depth: u64) -> u64 {
         let here = std::hint::black_box([depth; 64]);
         recurse(depth + 1) + here[0]
     }
 
-    /// Sends requests and does not read the responses.
+    /// Sends requests without reading the responses.
     fn hoard(url: &str) -> Result<String, String> {
         let mut all = Vec::new();
         for _ in 0..10_000 {
