@@ -67,7 +67,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Says where an address comes from that the caller did not give as a whole.
+    /// Describes where an address came from if the caller did not give a URL.
     pub fn hint(self) -> Option<&'static str> {
         match self {
             Source::Given => None,
@@ -187,7 +187,10 @@ impl Url {
 /// Parses a host name or IP address and returns it as written in a URL.
 pub(crate) fn parse_host(parameter: &str, text: &str) -> Result<String> {
     let text = text.trim();
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let bare = bracketed.unwrap_or(text);
     if bare.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{}]", bare.to_ascii_lowercase()));
     }

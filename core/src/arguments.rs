@@ -1,4 +1,4 @@
-//! Parameters from a command line or from standard input, parsed alike by the command component and by the program.
+//! Parameters from a command line or standard input, shared by the command component and the program.
 
 use crate::error::{Error, Result, shown};
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use std::io::Read;
 /// Maximum size of parameters in bytes, chosen so that a component of bounded memory can always read them.
 pub const MAX_PARAMETERS: usize = 6 << 20;
 
-/// What the arguments of a command contain.
+/// Parsed command-line arguments.
 #[derive(Debug, PartialEq)]
 pub enum Arguments {
     /// Parameters.

@@ -1,5 +1,4 @@
-//! Durations in the three forms that meet here: nanoseconds (the WIT package), Go's text (Consul), and seconds (the
-//! documentation of the automation module).
+//! Conversions between nanoseconds (the WIT package), Go duration strings (Consul) and whole seconds (the Ansible module).
 
 /// A second in nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;

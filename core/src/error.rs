@@ -1,14 +1,16 @@
 //! The error of every operation, and its JSON form: the failure object of the action interface.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// The result of an operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation failed: in Consul, on the way there, in the component, or by a rule of the host.
+/// An error from Consul, the network, the component or the host's policy.
 ///
 /// The message says what happened, where, and what to do. Neither it nor the exchange contains a token.
+///
+/// Only this project creates errors: the constructors are hidden, and may change in any release.
 ///
 /// An error serializes to the failure object of the action interface:
 ///
@@ -75,6 +77,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that got no response.
+    #[doc(hidden)]
     pub fn new(method: impl Into<String>, path: impl Into<String>) -> Exchange {
         Exchange {
             method: method.into(),
@@ -85,6 +88,7 @@ impl Exchange {
     }
 
     /// The same exchange with the status and text of its response.
+    #[doc(hidden)]
     #[must_use]
     pub fn answered(self, status: u16, text: impl Into<String>) -> Exchange {
         Exchange {
@@ -97,6 +101,7 @@ impl Exchange {
 
 impl ErrorKind {
     /// Every kind; `Invalid` without a parameter.
+    #[doc(hidden)]
     pub const ALL: [ErrorKind; 11] = [
         ErrorKind::Invalid(String::new()),
         ErrorKind::Denied,
@@ -128,7 +133,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later with nothing changed.
+    /// Returns whether the same call may succeed later with nothing changed.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -139,6 +144,7 @@ impl ErrorKind {
 
 impl Error {
     /// An error outside of any HTTP exchange.
+    #[doc(hidden)]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             kind,
@@ -149,56 +155,58 @@ impl Error {
     }
 
     /// A parameter refused before any request.
+    #[doc(hidden)]
     pub fn invalid(parameter: &str, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Invalid(parameter.to_owned()), message)
     }
 
-    /// What went wrong, for programs.
+    /// Returns what went wrong, for programs.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// What happened, where, and what to do about it, for people.
+    /// Returns the message for people: what failed, where, and what to do.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The HTTP exchange that failed, if a request was made.
+    /// Returns the HTTP exchange that failed, if a request was made.
     pub fn exchange(&self) -> Option<&Exchange> {
         self.0.exchange.as_ref()
     }
 
-    /// Whether a write went out whose outcome is unknown. Look before repeating it.
+    /// Returns whether a write was sent whose outcome is unknown. Check before you retry.
     pub fn maybe_applied(&self) -> bool {
         self.0.maybe_applied
     }
 
-    /// Whether the same call may succeed later with nothing changed.
+    /// Returns whether the same call may succeed later with nothing changed.
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
     }
 
-    /// Whether a parameter is wrong.
+    /// Returns whether a parameter is wrong.
     pub fn is_invalid(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Invalid(_))
     }
 
-    /// Whether permission is missing, in Consul or in the host's policy.
+    /// Returns whether permission is missing, in Consul or in the host's policy.
     pub fn is_denied(&self) -> bool {
         self.0.kind == ErrorKind::Denied
     }
 
-    /// Whether what the call names does not exist.
+    /// Returns whether the session, node, check or datacenter does not exist.
     pub fn is_not_found(&self) -> bool {
         self.0.kind == ErrorKind::NotFound
     }
 
-    /// Whether time ran out.
+    /// Returns whether time ran out.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == ErrorKind::Timeout
     }
 
     /// Sets the exchange that failed.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_exchange(mut self, exchange: Exchange) -> Error {
         self.0.exchange = Some(exchange);
@@ -206,13 +214,15 @@ impl Error {
     }
 
     /// Sets whether a write of unknown outcome went out.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_maybe_applied(mut self, maybe_applied: bool) -> Error {
         self.0.maybe_applied = maybe_applied;
         self
     }
 
-    /// Puts what was being done in front of the message.
+    /// Prefixes the message with the operation that failed.
+    #[doc(hidden)]
     #[must_use]
     pub fn context(self, doing: &str) -> Error {
         let message = format!("{doing}: {}", self.0.message);
@@ -220,6 +230,7 @@ impl Error {
     }
 
     /// Appends a detail to the message, in brackets.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_detail(self, detail: &str) -> Error {
         let message = format!("{} [{detail}]", self.0.message);
@@ -227,16 +238,21 @@ impl Error {
     }
 
     /// Replaces the message.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_message(mut self, message: String) -> Error {
         self.0.message = message;
         self
     }
 
-    /// Rewrites every text that came from outside: the message, and the path and text of the exchange.
+    /// Rewrites every text that may come from outside: the message, the parameter, and the path and text of the exchange.
+    #[doc(hidden)]
     #[must_use]
     pub fn map_texts(mut self, rewrite: impl Fn(&str) -> String) -> Error {
         self.0.message = rewrite(&self.0.message);
+        if let ErrorKind::Invalid(parameter) = &mut self.0.kind {
+            *parameter = rewrite(parameter);
+        }
         if let Some(exchange) = &mut self.0.exchange {
             exchange.path = rewrite(&exchange.path);
             exchange.text = rewrite(&exchange.text);
@@ -333,7 +349,8 @@ impl<'de> Deserialize<'de> for Error {
         let kind = match known {
             Some(ErrorKind::Invalid(_)) => ErrorKind::Invalid(error.parameter),
             Some(kind) => kind,
-            None => return Err(de::Error::custom("unknown kind of error")),
+            // A newer component may know more kinds.
+            None => ErrorKind::Other,
         };
         Ok(Error(Box::new(Inner {
             kind,
@@ -349,7 +366,7 @@ impl<'de> Deserialize<'de> for Error {
     }
 }
 
-/// A name as a message shows it: cut at 100 bytes.
+/// Truncates a name to 100 bytes for a message.
 pub fn shown(name: &str) -> &str {
     name.get(..name.floor_char_boundary(100)).unwrap_or(name)
 }

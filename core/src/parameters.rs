@@ -18,7 +18,7 @@ impl Parameters<'_> {
         self.take(name).map(|value| string(name, value)).transpose()
     }
 
-    /// A string, where the empty one counts as not given: a template may have had nothing to fill in.
+    /// Like [`Parameters::string`], but an empty string counts as missing, because a template may expand to nothing.
     pub fn optional_string(&mut self, name: &str) -> Result<Option<String>> {
         Ok(self.string(name)?.filter(|text| !text.is_empty()))
     }
@@ -103,6 +103,13 @@ pub fn parse_boolean(name: &str, text: &str) -> Result<bool> {
 
 /// Parses an entry of a list that must not be blank.
 pub fn non_blank_string(name: &str, value: Value) -> Result<String> {
+    if let Value::Array(_) | Value::Object(_) | Value::Null = value {
+        let message = format!(
+            "each entry of `{name}` must be a string, not {}",
+            type_of(&value)
+        );
+        return Err(Error::invalid(name, message));
+    }
     let text = string(name, value)?;
     if text.trim().is_empty() {
         let message =
@@ -183,16 +190,20 @@ pub fn parse_duration(name: &str, text: &str) -> Result<u64> {
 }
 
 /// The error for a value of the wrong type. It does not repeat the value, which may be a token given as a list.
-pub fn wrong_type(name: &str, expected: &str, value: &Value) -> Error {
-    let actual = match value {
+fn wrong_type(name: &str, expected: &str, value: &Value) -> Error {
+    let actual = type_of(value);
+    Error::invalid(name, format!("`{name}` must be {expected}, not {actual}"))
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    };
-    Error::invalid(name, format!("`{name}` must be {expected}, not {actual}"))
+    }
 }
 
 #[cfg(test)]

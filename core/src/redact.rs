@@ -2,11 +2,10 @@
 //! is shown: messages, exchanges and warnings.
 
 use crate::Error;
-use serde_json::Value;
 
 /// Shorter tokens are no secret, and removing them would garble every text.
 const MIN_SECRET: usize = 4;
-/// The mark that stands where a text was cut.
+/// Marks truncated text.
 pub const CUT: char = '…';
 
 /// Removes one token from text, or nothing if there is no token.
@@ -28,7 +27,7 @@ impl<'a> Redactor<'a> {
         self.token.is_some()
     }
 
-    /// Replaces the token by `<token>`, including a prefix of it left where the text was cut.
+    /// Replaces the token with `<token>`, including a prefix left by truncation.
     pub fn text(self, text: &str) -> String {
         let Some(token) = self.token else {
             return text.to_owned();
@@ -58,16 +57,6 @@ impl<'a> Redactor<'a> {
             error.map_texts(|text| self.text(text))
         } else {
             error
-        }
-    }
-
-    /// Redacts every string in a JSON value.
-    pub fn json(self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.text(text),
-            Value::Array(values) => values.iter_mut().for_each(|value| self.json(value)),
-            Value::Object(fields) => fields.values_mut().for_each(|value| self.json(value)),
-            _ => {}
         }
     }
 }

@@ -28,7 +28,7 @@ impl Environment<'_> {
     }
 }
 
-/// Connection settings that the caller of an operation chose, used where the parameters are silent. A plugin has none.
+/// Defaults for connection parameters that are not given, for example from command-line options. A plugin has none.
 #[derive(Clone, Default)]
 pub struct ConnectionOptions {
     /// Where Consul is.
@@ -81,7 +81,7 @@ impl ConnectionSettings {
         "timeout",
     ];
 
-    /// Those of them that say where Consul is.
+    /// The parameters that determine the address.
     pub const ADDRESS_PARAMETERS: [&'static str; 4] = ["url", "host", "port", "scheme"];
 
     /// Whether a parameter is given. The empty string is not: a template may have had nothing to fill in.
@@ -162,7 +162,7 @@ fn resolve_address(
             .unwrap_or(false)
             .then_some(Scheme::Https),
     };
-    // A variable that decides nothing is not read, and so cannot be wrong.
+    // Do not parse an unused variable: its value must not cause an error.
     let incomplete = host.is_none() || port.is_none() || scheme.is_none();
     let url = match url {
         Some(url) => Some((url, Source::Given)),

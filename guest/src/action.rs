@@ -7,12 +7,12 @@ use consul_session_core::settings::{ConnectionOptions, ConnectionSettings, Envir
 use consul_session_core::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-/// What the action is to achieve or to find out.
+/// What the action does: the parameter `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Make sure that a session exists.
     Present,
-    /// Make sure that it does not.
+    /// Make sure that no such session exists.
     Absent,
     /// Look up one session.
     Info,
@@ -73,7 +73,7 @@ pub struct Action {
     pub check_mode: bool,
     /// Return the sessions before and after.
     pub diff: bool,
-    /// One session of a name is enough.
+    /// Reuse an existing session of the same name.
     pub unique: bool,
     /// Replace sessions that differ.
     pub recreate: bool,
@@ -260,7 +260,7 @@ fn refuse_unknown(map: &Map<String, Value>) -> Result<()> {
     ))
 }
 
-/// The known word that was probably meant.
+/// The known name that is most similar.
 fn most_similar<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
     // The distance takes quadratic time, and no known word is nearly as long.
     if text.len() > 40 {

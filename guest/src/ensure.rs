@@ -64,7 +64,7 @@ pub fn find<T: Transport>(
     Ok(found)
 }
 
-/// The error for a decision that would rest on a list which Consul says is incomplete.
+/// The error if a decision depends on a list that Consul filtered.
 pub fn filtered(doing: &str) -> Error {
     let message = format!(
         "cannot {doing}: Consul omitted sessions that the token may not read, so the list is incomplete; the token needs session:read on all nodes"
@@ -207,7 +207,7 @@ pub fn ensure<T: Transport>(
                             warnings: Vec::new(),
                         });
                     }
-                    // Another caller replaced it as well, and this one goes next.
+                    // Another caller also replaced the session, so plan again.
                     _ => {}
                 }
             }
@@ -291,7 +291,7 @@ fn destroy_all<T: Transport>(
             let progress = format!(
                 "{done} of {} sessions were destroyed ({})",
                 sessions.len(),
-                id_list(&sessions[..done])
+                ids(&sessions[..done.min(MAX_DESTROYED)]).join(", ")
             );
             error.context(&progress).with_maybe_applied(true)
         })?;
@@ -299,7 +299,10 @@ fn destroy_all<T: Transport>(
     Ok(ids(sessions))
 }
 
-/// Maximum number of sessions that a message lists.
+/// Maximum number of destroyed sessions that an error lists, which bounds its size.
+const MAX_DESTROYED: usize = 1_000;
+
+/// Maximum number of sessions that other messages list.
 const MAX_SHOWN: usize = 10;
 
 fn more(count: usize) -> Option<String> {

@@ -220,7 +220,7 @@ fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Resu
     let mut warnings = Vec::new();
     let stored = match consul.info(&id, Consistency::Consistent) {
         Ok(found) => found.sessions.into_iter().next(),
-        // The session exists, and the caller needs its id above all.
+        // The create succeeded, so return the id and report the failed read as a warning.
         Err(error) => {
             warnings.push(format!(
                 "the session was created, but not read back: {}",
@@ -309,7 +309,8 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
                 ));
             }
             if !action.check_mode {
-                // Even if none was seen: a token without read permission sees nothing, and only the write returns 403.
+                // Destroy even if the read returned nothing: without session:read the list is empty, and only the write
+                // returns 403.
                 consul.destroy(id)?;
             }
             there
@@ -405,7 +406,7 @@ fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<St
     }
 }
 
-/// A new session as Consul will store it, without what only Consul knows: its id, its indexes and the default node.
+/// Predicts the stored session, without the id, indexes and default node, which Consul assigns.
 fn predicted(wanted: &NewSession) -> Value {
     let mut session = create_body(wanted);
     session["LockDelay"] = wanted.lock_delay.unwrap_or(DEFAULT_LOCK_DELAY).into();

@@ -63,7 +63,7 @@ pub struct Request {
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Consul's default: the leader answers from memory.
+    /// Consul's default: the leader responds without confirming its leadership.
     Default,
     /// The leader first confirms its leadership. For reads that a write depends on.
     Consistent,

@@ -19,7 +19,7 @@ const MAX_TEXT_IN_MESSAGE: usize = 300;
 const CHECK_BEFORE_RETRY: &str = "Consul may have applied the write, so check before you try again";
 const RATE_LIMITED: &str = "Consul limits the rate of requests, so try again later";
 
-/// The exchange that a response belongs to; creates the errors about it.
+/// The request that a response belongs to. Creates the errors about both.
 pub struct Context<'a> {
     /// The request.
     pub request: &'a Request,
@@ -91,7 +91,7 @@ impl Context<'_> {
         let fail = |kind: ErrorKind, hint: &str| self.failure(response, kind, hint, false);
         let invalid = |parameter: &str| fail(ErrorKind::Invalid(parameter.to_owned()), "");
 
-        // Only at the beginning: a name quoted in another text may contain the same words.
+        // Match the prefix only: another text may quote a name that contains the same words.
         let denied = text
             .trim_start_matches("rpc error making call: ")
             .starts_with("Permission denied");
@@ -215,7 +215,7 @@ impl Context<'_> {
         }
     }
 
-    /// The error for a response that Consul would not give.
+    /// The error for a response that is not from Consul's API.
     fn not_consul(&self, response: &Response, why: &str) -> Error {
         let reason = format!("the response is not Consul's: {}", self.presentable(why));
         let place = self.answered_place(response);

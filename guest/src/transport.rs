@@ -39,7 +39,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why there is no response.
+/// An error that prevented a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransportError {
     /// The kind of failure.

@@ -38,7 +38,7 @@
 //! | `client/hints.rs` | what is added to a component's errors, and what is removed |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
 //! | `runtime/store.rs` | a fresh store per call, and its limits |
-//! | `runtime/hooks.rs` | where the component's requests come out |
+//! | `runtime/hooks.rs` | the component's outgoing requests |
 //! | `runtime/journal.rs` | what the host observed of a call |
 //! | `runtime/ticker.rs` | the clock that interrupts running components |
 //! | `component.rs` | the component's exports and their types |

@@ -51,8 +51,13 @@ impl Outcome {
             #[serde(default)]
             warnings: Vec<String>,
         }
+        // The text of serde's error may quote the result.
         let malformed = |error: serde_json::Error| {
-            let message = format!("the component returned a malformed result: {error}");
+            let why = redactor.text(&error.to_string());
+            let message = format!(
+                "the component returned a malformed result: {}",
+                beginning(&why)
+            );
             Error::new(ErrorKind::Other, message)
         };
         let fields: Fields = serde_json::from_str(&json).map_err(malformed)?;
@@ -83,11 +88,18 @@ impl Serialize for Outcome {
     }
 }
 
+/// At most 1 KiB of a text that a component chose.
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(1024)).unwrap_or(text)
+}
+
 /// Decodes a component's failure object.
 pub(crate) fn failure_from_component(json: &str) -> Error {
     let malformed = |why: &str| {
-        let beginning = json.get(..json.floor_char_boundary(1024)).unwrap_or(json);
-        let message = format!("the component returned a malformed error: {why}: {beginning}");
+        let message = format!(
+            "the component returned a malformed error: {why}: {}",
+            beginning(json)
+        );
         Error::new(ErrorKind::Other, message)
     };
     if json.len() > MAX_FAILURE {

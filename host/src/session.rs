@@ -17,7 +17,7 @@ pub struct NewSession {
     pub name: Option<String>,
     /// The node to bind the session to; default: the agent's own.
     pub node: Option<String>,
-    /// How long the session's locks stay blocked after it was invalidated, 0 to 60 s in whole milliseconds; default: 15 s.
+    /// How long the session's locks stay blocked after it is invalidated, 0 to 60 s in whole milliseconds; default: 15 s.
     pub lock_delay: Option<Duration>,
     /// What happens to the session's locks when it ends; default: they are released.
     pub behavior: Option<Behavior>,
@@ -101,6 +101,7 @@ impl NewSession {
 
 /// What happens to the locks of a session when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Behavior {
     /// The locks are released, and the keys stay. Consul's default.
     Release,
@@ -145,7 +146,7 @@ pub struct Session {
     pub name: String,
     /// The node, as written when the session was created.
     pub node: String,
-    /// How long the session's locks stay blocked after it was invalidated. Consul applies at most 60 s.
+    /// How long the session's locks stay blocked after it is invalidated. Consul applies at most 60 s.
     pub lock_delay: Duration,
     /// What happens to the session's locks when it ends.
     pub behavior: Behavior,

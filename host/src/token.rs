@@ -14,9 +14,12 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// Fails if the token contains a character that cannot be part of one, such as a line break.
+    /// Fails if the token is empty or contains a character that cannot be part of one, such as a line break.
     pub fn new(token: impl Into<String>) -> Result<Token> {
         let token = token.into();
+        if token.is_empty() {
+            return Err(Error::invalid("token", "`token` is empty"));
+        }
         check_token(&token)?;
         Ok(Token(token))
     }

@@ -88,7 +88,7 @@ impl Trust {
             .map_err(|error| error.context(&format!("cannot use the CA file {}", path.display())))
     }
 
-    /// Verifies nothing: an impostor is believed, and receives the token.
+    /// Disables certificate verification. An impostor would receive the token.
     pub fn insecure() -> Trust {
         Trust {
             verify: false,
@@ -107,18 +107,25 @@ impl Trust {
     pub fn add_pem(mut self, pem: &[u8]) -> Result<Trust> {
         let before = self.extra.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate
-                .map_err(|error| invalid("ca_path", format!("it is not valid PEM: {error}")))?;
+            let certificate = certificate.map_err(|error| {
+                invalid(
+                    "ca_path",
+                    format!("the certificates are not valid PEM: {error}"),
+                )
+            })?;
             ParsedCertificate::try_from(&certificate).map_err(|error| {
                 invalid(
                     "ca_path",
-                    format!("it contains a malformed certificate: {error}"),
+                    format!("the PEM data contains a malformed certificate: {error}"),
                 )
             })?;
             self.extra.push(certificate);
         }
         if self.extra.len() == before {
-            return Err(invalid("ca_path", "it contains no certificate".to_owned()));
+            return Err(invalid(
+                "ca_path",
+                "the PEM data contains no certificate".to_owned(),
+            ));
         }
         Ok(self)
     }
@@ -127,7 +134,7 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// Fails if no certificate can be for this name.
+    /// Fails if the name is neither a DNS name nor an IP address.
     pub fn server_name(mut self, name: impl Into<String>) -> Result<Trust> {
         self.server_name = Some(name.into());
         self.expected_name("")
@@ -148,13 +155,13 @@ impl Trust {
                 invalid("client_cert", why)
             })?;
         if chain.is_empty() {
-            let why = "the file contains no client certificate".to_owned();
+            let why = "the PEM data contains no client certificate".to_owned();
             return Err(invalid("client_cert", why));
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
             invalid(
                 "client_key",
-                format!("the file contains no client key: {error}"),
+                format!("the PEM data contains no client key: {error}"),
             )
         })?;
         let provider = rustls::crypto::ring::default_provider();

@@ -1,4 +1,4 @@
-//! One action: `apply`, whose parameters and results are JSON, and the commands on sessions, which print for people.
+//! One action: `apply`, which reads parameters and prints JSON, or a command on sessions, which prints for people.
 
 use crate::args::{self, ConnectionArgs, Format, SessionCommand};
 use crate::{connect, executor, output, table};
@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// `consul-session apply`: whatever happens, one JSON object on standard output.
+/// Runs `apply`, which always prints exactly one JSON object.
 ///
-/// Exits with 1 whatever is wrong with the parameters, because they are data, not the command line.
+/// Exits with 1 for invalid parameters, because they are data.
 pub(crate) fn apply(connection: &ConnectionArgs, parameters: &[String]) -> ExitCode {
     if let Ok(Arguments::Help) = Arguments::parse(parameters) {
         return args::help(Some("apply"));
@@ -31,16 +31,12 @@ fn with_tls_hint(error: Error) -> Error {
     if *error.kind() != ErrorKind::Tls {
         return error;
     }
-    let message = format!(
-        "{}; to trust another CA, set `ca_path` or --ca-file",
-        error.message()
-    );
-    error.with_message(message)
+    error.with_detail("the TLS settings are `ca_path`, `client_cert`, `client_key` and `validate_certs`, and the options of `consul-session help connection`")
 }
 
 fn parse(parameters: &[String]) -> Result<Map<String, Value>, Error> {
     match Arguments::parse(parameters)? {
-        // Nobody expects a command without arguments to read what they type next; `-` asks for it.
+        // Do not wait for typed input unless `-` requests it.
         Arguments::Input if parameters.is_empty() && std::io::stdin().is_terminal() => {
             Err(Error::invalid(
                 "params",
@@ -81,10 +77,14 @@ pub(crate) fn run(
 }
 
 fn fail(error: &Error) -> ExitCode {
-    output::error(error.message());
+    output::error(&with_option_names(error.message()));
     match error.kind() {
-        ErrorKind::Tls => output::hint("to trust another CA, set --ca-file or CONSUL_CACERT"),
-        ErrorKind::Transport => output::hint("start Consul, or set --address or CONSUL_HTTP_ADDR"),
+        ErrorKind::Tls => output::hint(
+            "the TLS options are --ca-file, --client-cert, --tls-server-name and --insecure",
+        ),
+        ErrorKind::Transport if !error.maybe_applied() => {
+            output::hint("start Consul, or set --address or CONSUL_HTTP_ADDR");
+        }
         _ => {}
     }
     if error.is_invalid() && error.exchange().is_none() {
@@ -92,6 +92,24 @@ fn fail(error: &Error) -> ExitCode {
     } else {
         output::FAILURE
     }
+}
+
+/// Names the option in place of the parameter that it sets.
+fn with_option_names(message: &str) -> String {
+    [
+        ("`ttl`", "--ttl"),
+        ("`delay`", "--delay"),
+        ("`behavior`", "--behavior"),
+        ("`ca_path`", "--ca-file"),
+        ("`client_cert`", "--client-cert"),
+        ("`client_key`", "--client-key"),
+        ("`recreate: true`", "--recreate"),
+        ("(`unique: false`)", "(without --ensure)"),
+    ]
+    .into_iter()
+    .fold(message.to_owned(), |message, (parameter, option)| {
+        message.replace(parameter, option)
+    })
 }
 
 /// Carries out one action.
@@ -124,5 +142,5 @@ async fn perform_async(
     };
     let address = agent.as_ref().map(DevAgent::address);
     let client = connect::client(connection, address, &mut parameters, &runtime)?;
-    client.trusted_action(&parameters).await
+    client.trusted_action(parameters).await
 }

@@ -33,10 +33,7 @@ async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<
         builder = builder.datacenter(datacenter);
     }
     if let Some(token) = &arguments.acl_token {
-        anyhow::ensure!(
-            !token.is_empty(),
-            "--acl-token is empty, and no client sends an empty token"
-        );
+        anyhow::ensure!(!token.is_empty(), "--acl-token must not be empty");
         // A token that no client could send is refused here.
         Token::new(token.as_str())?;
         builder = builder.acl_token(token);
@@ -52,7 +49,7 @@ async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<
     if let Some(file) = &arguments.tls {
         let file = file.display();
         output::note(&format!(
-            "to trust it, set --ca-file {file} or CONSUL_CACERT"
+            "clients need --ca-file {file} or CONSUL_CACERT={file}"
         ));
     }
     output::note("all data is in memory; press Ctrl-C to stop");

@@ -19,15 +19,15 @@ Environment: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and others, explained there
 Exit status: 0 success, 1 failure, 2 usage error";
 
 const AFTER_CONNECTION_HELP: &str = "\
-Environment, used where neither an option nor a parameter says otherwise:
-  CONSUL_HTTP_ADDR        Address; without a port, that of its scheme
+Environment variables (options and parameters win):
+  CONSUL_HTTP_ADDR        Address; the default port is 80 or 443
   CONSUL_HTTP_TOKEN       ACL token
   CONSUL_HTTP_TOKEN_FILE  File with the ACL token; wins over CONSUL_HTTP_TOKEN
   CONSUL_HTTP_SSL         Use https if true
   CONSUL_HTTP_SSL_VERIFY  Skip certificate verification if false
   CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY, CONSUL_TLS_SERVER_NAME,
   CONSUL_NAMESPACE, CONSUL_PARTITION
-                          Like --ca-file and the options named alike
+                          Same as the options of these names
 
 There is no option for the token itself, because the process list would show it.";
 
@@ -82,7 +82,7 @@ pub(crate) struct ConnectionArgs {
     /// Present a client certificate from a PEM file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) client_cert: Option<PathBuf>,
-    /// Read its key from another PEM file
+    /// Read the client certificate's key from this PEM file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
     /// Verify the server's certificate for this name
@@ -91,7 +91,7 @@ pub(crate) struct ConnectionArgs {
     /// Skip certificate verification (an impostor would receive the token)
     #[arg(long, global = true)]
     pub(crate) insecure: bool,
-    /// Limit the whole call, as in 500ms [default: 10s]
+    /// Set the time limit of the call, such as 500ms [default: 10s]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
     /// Use this datacenter [default: the agent's own]
@@ -143,7 +143,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Without parameters, reads a JSON object from standard input. Prints one JSON
 object: the result with exit status 0, or {\"failed\": true, \"msg\": …, \"error\":
-{\"kind\": …, …}} with exit status 1, whatever is wrong with the parameters.
+{\"kind\": …, …}} with exit status 1, also for invalid parameters.
 
 Examples:
   consul-session apply state=present name=deploy ttl=30s
@@ -233,7 +233,7 @@ impl SessionCommand {
 #[derive(Args)]
 pub(crate) struct AgentArgs {
     /// Listen on this address; port 0 takes a free port and prints it
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8500", value_parser = listen)]
     pub(crate) listen: String,
     /// Name the agent's node
     #[arg(long, value_name = "NAME", default_value = "dev-agent")]
@@ -262,10 +262,10 @@ pub(crate) struct Create {
     /// Bind the session to this node [default: the agent's own]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Block its locks for this long after it was invalidated, 0 to 60s [default: 15s]
+    /// Set the lock delay, 0 to 60s [default: 15s]
     #[arg(long, value_name = "TIME")]
     delay: Option<String>,
-    /// End the session this long after its last renewal, 10s to 24h [default: never]
+    /// Set the TTL, 10s to 24h; Consul may wait twice as long [default: none]
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
     /// Release its locks when it ends, or delete their keys [default: release]
@@ -277,7 +277,7 @@ pub(crate) struct Create {
     /// Depend on this service check; may be repeated
     #[arg(long = "service-check", value_name = "ID")]
     service_checks: Vec<String>,
-    /// Depend on no check, not even on the node's health
+    /// Depend on no checks, not even the node's health
     #[arg(long, conflicts_with_all = ["node_checks", "service_checks"])]
     no_checks: bool,
     /// Keep an existing session of this name; fail if its attributes differ
@@ -380,6 +380,14 @@ fn timeout(text: &str) -> Result<Duration, Error> {
     }
 }
 
+fn listen(text: &str) -> Result<String, &'static str> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("it must be HOST:PORT, such as 127.0.0.1:8500"),
+    }
+}
+
 fn id(text: &str) -> anyhow::Result<String> {
     session_id::parse(text).ok().with_context(|| {
         format!("a session id is a UUID; to use the session's name, write --name {text}")
@@ -467,7 +475,7 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         return output::print(&error.render().ansi().to_string());
     }
     let text = error.render().to_string();
-    // Whoever calls `apply` reads JSON, whatever happens.
+    // Callers of `apply` parse JSON, so its usage errors are JSON, too.
     let partial = definition()
         .ignore_errors(true)
         .try_get_matches()

@@ -14,7 +14,9 @@ pub(crate) fn write(artifact: Artifact, file: &Path) -> ExitCode {
         Artifact::Command => Runtime::command(),
     };
     if bytes.is_empty() {
-        output::error("this build was made around another component and does not contain this one");
+        output::error(
+            "this build does not contain this component; build it without CONSUL_SESSION_COMPONENT",
+        );
         return output::FAILURE;
     }
     let written = if file == Path::new("-") {

@@ -31,7 +31,7 @@ pub(crate) fn client(
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     let options = options(arguments, dev_agent)?;
-    // The token may also have been typed in the wrong place, which an error would quote.
+    // An error may quote a token that was given in the wrong place.
     let token = parameters.get("token").and_then(Value::as_str);
     let token = token.or(options.token.as_deref()).map(str::to_owned);
     build(arguments, &options, parameters, runtime)
@@ -77,7 +77,7 @@ fn build(
     parameters: &mut Map<String, Value>,
     runtime: &Runtime,
 ) -> Result<Client, Error> {
-    // Variables are meant for another agent than the one that `--dev` started.
+    // With --dev, ignore variables: they configure another agent.
     let variable = |name: &str| {
         let value = std::env::var_os(name).filter(|_| !arguments.dev)?;
         Some(value).filter(|value| !value.is_empty())

@@ -25,7 +25,7 @@ pub(crate) fn hint(message: &str) {
     let _ = writeln!(anstream::stderr(), "{style}hint:{style:#} {message}");
 }
 
-/// Prints a message for whoever reads standard error.
+/// Prints a line to standard error.
 pub(crate) fn note(message: &str) {
     let _ = writeln!(anstream::stderr(), "{}", escape(message));
 }

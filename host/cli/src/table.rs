@@ -6,7 +6,7 @@ use consul_session_core::terminal::escape;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// Maximum width of a name where there is no terminal. Names may have 4 MiB, and JSON has all of them.
+/// Maximum width of a cell without a terminal. Names can be 4 MiB long, and JSON contains them in full.
 const MAX_CELL: usize = 60;
 /// Minimum width of a name.
 const MIN_CELL: usize = 8;
@@ -38,8 +38,11 @@ fn text(result: &Map<String, Value>, dry_run: bool, width: Option<usize>) -> Str
             text.push_str("nothing to destroy\n");
         }
     } else if let Some(session) = result.get("session") {
+        let replaced = list("replaced").is_some_and(|ids| !ids.is_empty());
         let what = match (result.contains_key("behavior"), changed) {
             (false, _) => "renewed",
+            // The one that stays may have existed before.
+            (true, true) if replaced => "ensured",
             (true, true) => "created",
             (true, false) => "unchanged",
         };

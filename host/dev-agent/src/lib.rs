@@ -53,7 +53,7 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, reason = "in a test a panic is the report")
+    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
 )]
 
 mod acl;

@@ -10,6 +10,7 @@ use crate::session::nanoseconds;
 use crate::token::Token;
 use crate::trust::Trust;
 use consul_session_core::Address;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -39,6 +40,17 @@ pub struct ClientBuilder {
     response_limit: usize,
     max_calls: Option<u32>,
     observer: Option<Observer>,
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("address", &self.address)
+            .field("token", &self.token)
+            .field("trust", &self.trust)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientBuilder {

@@ -30,21 +30,19 @@ impl Client {
         let network_deadline = deadline - (timeout / 10).min(Duration::from_millis(50));
         let hooks = Hooks::new(inner.network.clone(), journal.clone(), network_deadline);
         let places = async {
-            let place = inner.calls.acquire().await?;
-            anyhow::Ok((place, inner.runtime.slot().await?))
+            // Neither semaphore is ever closed.
+            let place = inner.calls.acquire().await.ok()?;
+            Some((place, inner.runtime.slot().await.ok()?))
         };
         let _places = match tokio::time::timeout_at(network_deadline, places).await {
-            Ok(Ok(places)) if Instant::now() < network_deadline => places,
-            Ok(Err(error)) => return Err(self.trapped(&error, timeout, journal)),
-            Ok(Ok(_)) | Err(_) => return Err(self.never_started(timeout, journal)),
+            Ok(Some(places)) if Instant::now() < network_deadline => places,
+            Ok(_) | Err(_) => return Err(self.never_started(timeout, journal)),
         };
         let run = async {
             let mut store = inner.runtime.store(hooks, deadline);
             let (exports, instance) = inner.runtime.instantiate(&mut store).await?;
             let parameters = parameters(&inner.agent);
-            let result =
-                component::call(&instance, &mut store, function(exports), parameters).await?;
-            anyhow::Ok(result)
+            component::call(&instance, &mut store, function(exports), parameters).await
         };
         match tokio::time::timeout_at(deadline, run).await {
             Ok(Ok(result)) => Ok(result),
@@ -64,7 +62,7 @@ impl Client {
         self.cut_short(ErrorKind::Timeout, &message, journal)
     }
 
-    fn trapped(&self, error: &anyhow::Error, timeout: Duration, journal: &Journal) -> Error {
+    fn trapped(&self, error: &wasmtime::Error, timeout: Duration, journal: &Journal) -> Error {
         let why = match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => return self.timed_out(timeout, journal),
             Some(_) if journal.out_of_memory() => format!(

@@ -1,4 +1,4 @@
-//! What the host adds to a component's errors, and what it removes from them.
+//! Redacts a component's errors, and adds details that only the host knows.
 
 use super::Client;
 use crate::error::Error;
@@ -9,18 +9,19 @@ impl Client {
     /// host knows about a request that got no response: the reason for a denial or a TLS failure, and the setting that
     /// the address comes from.
     pub(super) fn explain(&self, error: Error, journal: &Journal) -> Error {
-        let error = self.0.network.redactor().error(error);
         let unanswered = error
             .exchange()
             .is_some_and(|exchange| exchange.status.is_none());
-        if !unanswered {
-            return error;
-        }
-        match (journal.detail(), self.0.address.source.hint()) {
-            (Some(detail), Some(source)) => error.with_detail(&format!("{detail}; {source}")),
-            (Some(detail), None) => error.with_detail(&detail),
-            (None, Some(source)) => error.with_detail(source),
-            (None, None) => error,
-        }
+        let details = match (journal.detail(), self.0.address.source.hint()) {
+            _ if !unanswered => None,
+            (Some(detail), Some(source)) => Some(format!("{detail}; {source}")),
+            (detail, source) => detail.or(source.map(str::to_owned)),
+        };
+        let error = match details {
+            Some(details) => error.with_detail(&details),
+            None => error,
+        };
+        // Last, because a detail may quote what the component requested.
+        self.0.network.redactor().error(error)
     }
 }

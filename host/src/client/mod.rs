@@ -15,7 +15,8 @@ use crate::runtime::{Journal, Runtime};
 use crate::session::{Ensured, Listing, NewSession, OnDifference, Session};
 use consul_session_core::Address;
 use consul_session_core::arguments::{self, MAX_PARAMETERS};
-use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tenant_parameters::TenantParameters;
@@ -38,6 +39,14 @@ struct Inner {
     agent: wire::Agent,
     timeout: Duration,
     calls: Semaphore,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.0.address.to_string())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -136,11 +145,10 @@ impl Client {
         self.run(&parameters, timeout).await
     }
 
-    /// Runs an action for the host itself: nothing in `parameters`, which must serialize to a JSON object, is checked
-    /// against the client.
+    /// Runs an action for the host itself, without the checks that [`Client::action`] makes. The policy still applies.
     ///
-    /// The client's address and timeout are used unless the parameters contain others.
-    pub async fn trusted_action(&self, parameters: impl Serialize) -> Result<Outcome> {
+    /// `parameters` should not contain `token`, `timeout` or TLS settings, which the client has already.
+    pub async fn trusted_action(&self, parameters: Map<String, Value>) -> Result<Outcome> {
         let parameters = TenantParameters::trusted(self, parameters)?;
         self.run(&parameters, self.0.timeout).await
     }

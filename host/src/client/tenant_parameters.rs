@@ -4,9 +4,8 @@ use super::Client;
 use crate::error::{Error, ErrorKind, Result};
 use consul_session_core::settings::{ConnectionOptions, ConnectionSettings, Environment};
 use indexmap::IndexMap;
-use serde::Serialize;
-use serde_json::Map;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Maximum length of a connection parameter. No address, token, path or time is longer.
@@ -74,44 +73,43 @@ impl TenantParameters {
         let timeout = settings
             .timeout
             .map_or(inner.timeout, |timeout| timeout.min(inner.timeout));
+        for (name, value) in defaults(client, timeout) {
+            let open = parameters
+                .get(name)
+                .is_none_or(|value| matches!(value.get(), "null" | "\"\""));
+            if open {
+                parameters.insert(name.to_owned(), written(&value)?);
+            }
+        }
         Ok(TenantParameters {
-            parameters: complete(client, parameters, timeout)?,
+            parameters: serde_json::to_string(&parameters).map_err(malformed)?,
             timeout,
         })
     }
 
     /// The parameters of a call by the host itself, with the client's connection settings.
-    pub(super) fn trusted(client: &Client, parameters: impl Serialize) -> Result<String> {
-        let parameters = serde_json::to_string(&parameters).map_err(malformed)?;
-        let parameters: Written = serde_json::from_str(&parameters).map_err(malformed)?;
-        complete(client, parameters, client.0.timeout)
+    pub(super) fn trusted(client: &Client, mut parameters: Map<String, Value>) -> Result<String> {
+        for (name, value) in defaults(client, client.0.timeout) {
+            if !ConnectionSettings::is_given(&parameters, name) {
+                parameters.insert(name.to_owned(), value.into());
+            }
+        }
+        serde_json::to_string(&parameters).map_err(malformed)
     }
 }
 
-/// Adds the client's settings where the parameters leave them open.
-fn complete(client: &Client, mut parameters: Written, timeout: Duration) -> Result<String> {
-    let inner = &client.0;
-    let mut set_default = |name: &str, value: &str| -> Result<()> {
-        let open = parameters
-            .get(name)
-            .is_none_or(|value| matches!(value.get(), "null" | "\"\""));
-        if open {
-            parameters.insert(name.to_owned(), written(value)?);
-        }
-        Ok(())
-    };
-    set_default("url", &inner.agent.address)?;
-    for (name, value) in [
-        ("datacenter", &inner.agent.datacenter),
-        ("namespace", &inner.agent.namespace),
-        ("partition", &inner.agent.partition),
-    ] {
-        if let Some(value) = value {
-            set_default(name, value)?;
-        }
-    }
-    set_default("timeout", &format!("{}ns", timeout.as_nanos()))?;
-    serde_json::to_string(&parameters).map_err(malformed)
+/// The client's settings, for parameters that leave them open.
+fn defaults(client: &Client, timeout: Duration) -> impl Iterator<Item = (&'static str, String)> {
+    let agent = &client.0.agent;
+    [
+        ("url", Some(agent.address.clone())),
+        ("datacenter", agent.datacenter.clone()),
+        ("namespace", agent.namespace.clone()),
+        ("partition", agent.partition.clone()),
+        ("timeout", Some(format!("{}ns", timeout.as_nanos()))),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn denied(name: &str, why: &str) -> Error {

@@ -39,7 +39,7 @@ impl LimitedBody {
         body
     }
 
-    /// Sets the timer for the next part, but never beyond the deadline, so that a server which drips cannot hold a call.
+    /// Sets the timer for the next part, but never beyond the deadline, so that a server that trickles data cannot keep a call open.
     fn reset_timer(&mut self) {
         let next = self
             .between

@@ -38,8 +38,8 @@ const DIAL_MARGIN: Duration = Duration::from_millis(10);
 /// Maximum number of response headers. Consul sends fewer than 20.
 const MAX_HEADERS: usize = 64;
 
-/// A finished request, as passed to [`ClientBuilder::on_request`](crate::ClientBuilder::on_request). It never contains the
-/// host's token.
+/// A finished request, as passed to [`ClientBuilder::on_request`](crate::ClientBuilder::on_request). It does not contain
+/// the header with the host's token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {

@@ -32,7 +32,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Allows no origin. On the origins added later, every operation on sessions is allowed.
+    /// Denies every origin. On origins that are allowed later, every operation on sessions is allowed; [`Policy::only`]
+    /// restricts them.
     pub fn deny_all() -> Policy {
         Policy {
             origins: Vec::new(),
@@ -89,8 +90,8 @@ impl Policy {
     /// Checks an address that a name resolved to. Allowing a name does not allow every address it resolves to.
     ///
     /// Most metadata services of clouds use link-local addresses, which no name may resolve to. The other metadata
-    /// addresses and loopback are allowed only for a name that the policy lists as a whole: whoever owns a domain can
-    /// point a name that matches a pattern anywhere.
+    /// addresses and loopback are allowed only for a name that the policy lists as a whole, because the owner of a domain
+    /// can point any matching name at any address.
     pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         if host_of(host).parse::<IpAddr>().is_ok() {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Operations of Consul's API: the one place that decides what a request does.
 //!
-//! A request is classified by its method, path and query. A request that is not known here is refused, however it is
-//! spelled.
+//! A request is classified by its method, path and query. Unknown requests are refused.
 
+use consul_session_core::session_id;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -89,10 +89,7 @@ pub(super) fn classify(method: &Method, uri: &Uri) -> Result<Operation, String> 
 
 /// A UUID needs no encoding, so none is accepted.
 fn is_id(segment: &str) -> bool {
-    segment.len() == 36
-        && segment
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    session_id::parse(segment).is_ok()
 }
 
 /// A percent-encoded name that no server resolves to another path: after decoding, none of its segments is empty or

@@ -23,7 +23,7 @@ impl Journal {
         self.entries().request.clone()
     }
 
-    /// The reason of the last failure, as far as the component does not know it.
+    /// The detail of the last failure, if the component cannot see it.
     pub(crate) fn detail(&self) -> Option<String> {
         self.entries().detail.clone()
     }

@@ -11,6 +11,7 @@ pub(crate) use journal::Journal;
 use crate::component::Exports;
 use crate::error::{Error, ErrorKind, Result};
 use consul_session_component::engine_config;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use store::State;
@@ -32,7 +33,7 @@ const MAX_CALLS: u32 = 256;
 /// sessions, takes 90 MiB.
 pub(crate) const MAX_MEMORY: usize = 128 << 20;
 
-// What the component of one call may have of each.
+// Limits per call.
 const INSTANCES: u32 = 4;
 const MEMORIES: u32 = 2;
 const TABLES: u32 = 4;
@@ -53,6 +54,14 @@ struct Inner {
     slots: Arc<Semaphore>,
 }
 
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("calls", &self.0.calls)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
     /// Loads the built-in component, which was compiled when this crate was built. At most 256 calls run at once.
     ///
@@ -66,11 +75,11 @@ impl Runtime {
     /// Like [`Runtime::new`], with another limit of concurrent calls.
     pub fn with_calls(calls: u32) -> Result<Runtime> {
         if calls == 0 {
-            return Err(failed("a runtime needs room for at least one call"));
+            return Err(failed("the number of concurrent calls must be at least 1"));
         }
         if PLUGIN_COMPILED.is_empty() {
             return Err(failed(
-                "this build contains no component, because it was made for documentation or lints",
+                "this build contains no component; clippy and documentation builds omit it",
             ));
         }
         let engine = engine(calls)?;

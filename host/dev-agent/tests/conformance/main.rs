@@ -1,7 +1,7 @@
 //! The same expectations of the development agent and of a real Consul.
 //!
 //! They were recorded from Consul 1.8.7. The tests know the servers only by their address.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(unreachable_pub, reason = "the modules of one program")]
 
 mod acl;
