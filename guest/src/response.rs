@@ -182,7 +182,7 @@ impl Context<'_> {
             TransportErrorKind::Timeout => (ErrorKind::Timeout, "timed out", ""),
             TransportErrorKind::Tls => (
                 ErrorKind::Tls,
-                "TLS failed",
+                "no secure connection",
                 "check the scheme, the certificate and the CA",
             ),
             TransportErrorKind::Broken if error.maybe_sent => {

@@ -3,6 +3,7 @@
 
 use crate::tidy::{copy_workspace, workspace};
 use consul_session::Runtime;
+use consul_session_component::remove_outer_variables;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -32,6 +33,7 @@ fn cargo(folder: &Path) -> Command {
     cargo
         .current_dir(folder)
         .env_remove("CONSUL_SESSION_COMPONENT");
+    remove_outer_variables(&mut cargo);
     cargo
 }
 

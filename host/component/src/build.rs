@@ -62,12 +62,7 @@ impl Artifact {
             .args(["--features", &self.features.join(",")])
             .arg("--target-dir")
             .arg(target_dir);
-        // Variables meant for the outer cargo would change the result, and its flags are for another target.
-        for (name, _) in env::vars_os() {
-            if name.to_str().is_some_and(belongs_to_outer_build) {
-                cargo.env_remove(name);
-            }
-        }
+        remove_outer_variables(&mut cargo);
         cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?);
         let output = cargo
             .output()
@@ -94,6 +89,16 @@ impl Artifact {
         metadata.description = Set(wasm_metadata::Description::new(DESCRIPTION));
         metadata.source = Set(wasm_metadata::Source::new(SOURCE)?);
         metadata.to_wasm(component)
+    }
+}
+
+/// Removes the variables that an outer cargo set for its own build. They would change the result of a nested cargo, and
+/// make it rebuild packages that depend on them.
+pub fn remove_outer_variables(cargo: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(belongs_to_outer_build) {
+            cargo.env_remove(name);
+        }
     }
 }
 
