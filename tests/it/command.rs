@@ -255,7 +255,8 @@ fn the_same_with_every_kind_of_token() {
             ("CONSUL_HTTP_TOKEN", token),
         ];
         let _ = same(&environment, &["present", "name=denied", "unique=no"], None);
-        let _ = same(&environment, &["list"], None);
+        // Not `list`: other tests create sessions on the same agent between the two runs.
+        let _ = same(&environment, &["info", "name=denied"], None);
         let _ = same(
             &environment,
             &["absent", "id=00000000-0000-0000-0000-000000000000"],
@@ -319,7 +320,7 @@ fn the_same_at_the_edges() {
         let native = Program::new(["apply"]).input(input).run();
         let stock = wasmtime.program(&[], &[]).input(input).run();
         assert_eq!(native.stdout, stock.stdout);
-        assert_eq!((native.code, stock.code), (2, 1));
+        assert_eq!((native.code, stock.code), (1, 1));
     }
     for program in [
         Program::new(["apply", "help"]),
