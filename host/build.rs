@@ -1,15 +1,15 @@
-//! Provides the built-in components and compiles the plugin ahead of time for the target's baseline CPU.
+//! Provides the components and compiles the built-in one ahead of time for the target's baseline CPU.
 //!
 //! The components come from the first of these that exists:
-//! 1. the file or folder that `CONSUL_SESSION_COMPONENT` names: a plugin, or a folder with `plugin.wasm` and
-//!    `command.wasm`,
+//! 1. the file or folder that `CONSUL_SESSION_COMPONENT` names: the built-in component, or a folder with
+//!    `embedded.wasm`, `plugin.wasm` and `command.wasm`,
 //! 2. the guest crate of the workspace, built by a nested cargo into `OUT_DIR`,
 //! 3. the folder `artifacts`, which a published package contains.
 //!
 //! docs.rs and clippy run no component, and get empty files.
 
 use anyhow::{Context, Result, ensure};
-use consul_session_component::{Artifact, COMMAND, PLUGIN, engine_config};
+use consul_session_component::{Artifact, COMMAND, EMBEDDED, PLUGIN, engine_config};
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -24,16 +24,17 @@ fn main() -> Result<()> {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
-    let (plugin, command, compiled) = if is_stub() {
-        (Vec::new(), Vec::new(), Vec::new())
-    } else {
-        let plugin = component(&PLUGIN, &out)?;
-        let compiled = precompile(&plugin)?;
-        (plugin, component(&COMMAND, &out)?, compiled)
-    };
-    std::fs::write(out.join("plugin.wasm"), plugin)?;
-    std::fs::write(out.join("plugin.cwasm"), compiled)?;
-    std::fs::write(out.join("command.wasm"), command)?;
+    for artifact in [EMBEDDED, PLUGIN, COMMAND] {
+        let component = if is_stub() {
+            Vec::new()
+        } else {
+            component(&artifact, &out)?
+        };
+        if artifact.name == EMBEDDED.name {
+            std::fs::write(out.join("embedded.cwasm"), precompile(&component)?)?;
+        }
+        std::fs::write(out.join(artifact.name).with_extension("wasm"), component)?;
+    }
     Ok(())
 }
 
@@ -57,8 +58,8 @@ fn component(artifact: &Artifact, out: &Path) -> Result<Vec<u8>> {
         if path.is_dir() {
             return read(&path.join(file));
         }
-        // A single file is the plugin, and this build then provides no command.
-        return if artifact.name == PLUGIN.name {
+        // A single file is the built-in component, and this build then provides no others.
+        return if artifact.name == EMBEDDED.name {
             read(&path)
         } else {
             Ok(Vec::new())
@@ -90,6 +91,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn precompile(component: &[u8]) -> Result<Vec<u8>> {
+    if component.is_empty() {
+        return Ok(Vec::new());
+    }
     let target = env::var("TARGET")?;
     let engine = wasmtime::Engine::new(&engine_config(Some(&target))?)?;
     Ok(engine.precompile_component(component)?)

@@ -1,8 +1,14 @@
-//! The bindings that wit-bindgen generates from `wit/`. The crate uses their types throughout, under [`types`] and
-//! [`sessions`].
+//! The bindings that wit-bindgen generates from `wit/`. The crate uses their types throughout, under [`types`].
 #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 
-#[cfg(not(feature = "command"))]
+#[cfg(not(feature = "plugin"))]
+wit_bindgen::generate!({
+    path: "../wit",
+    world: "embedded",
+    additional_derives: [PartialEq],
+});
+
+#[cfg(all(feature = "plugin", not(feature = "command")))]
 wit_bindgen::generate!({
     path: "../wit",
     world: "plugin",
@@ -22,4 +28,4 @@ wit_bindgen::generate!({
     additional_derives_ignore: ["stream-error"],
 });
 
-pub use exports::consul::session::{sessions, types};
+pub use exports::consul::session::types;

@@ -5,6 +5,7 @@ use crate::bindings::exports::wasi::cli::run::Guest;
 use crate::component::Component;
 use crate::http::WasiHttp;
 use crate::perform;
+use crate::transport::block_on;
 use consul_session_core::arguments::{self, Arguments};
 use consul_session_core::settings::Environment;
 use consul_session_core::{Error, ErrorKind, Result, terminal};
@@ -66,11 +67,11 @@ fn run(arguments: Arguments) -> Result<Value> {
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    perform::run(
+    block_on(perform::run(
         parameters,
         Environment(&|name| std::env::var(name).ok()),
         WasiHttp,
-    )
+    ))
 }
 
 /// Prints a result. A closed output must not trap, but a result that nobody received is a failure.

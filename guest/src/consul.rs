@@ -48,34 +48,38 @@ impl<'a, T: Transport> Consul<'a, T> {
     }
 
     /// Creates a session and returns its id.
-    pub fn create(&self, new: &NewSession) -> Result<String> {
+    pub async fn create(&self, new: &NewSession) -> Result<String> {
         let request = request::create(self.agent, new)?;
         self.exchange(&request, |context, response| context.created(response))
+            .await
     }
 
     /// Destroys a session.
-    pub fn destroy(&self, id: &str) -> Result<()> {
+    pub async fn destroy(&self, id: &str) -> Result<()> {
         let request = request::destroy(self.agent, id)?;
         self.exchange(&request, |context, response| context.destroyed(response))
+            .await
     }
 
     /// Returns the session with this id: none or one.
-    pub fn info(&self, id: &str, consistency: Consistency) -> Result<StoredSessions> {
+    pub async fn info(&self, id: &str, consistency: Consistency) -> Result<StoredSessions> {
         self.read(&request::info(self.agent, id, consistency)?)
+            .await
     }
 
     /// Returns the sessions of a node.
-    pub fn node(&self, name: &str, consistency: Consistency) -> Result<StoredSessions> {
+    pub async fn node(&self, name: &str, consistency: Consistency) -> Result<StoredSessions> {
         self.read(&request::node(self.agent, name, consistency)?)
+            .await
     }
 
     /// Returns all sessions.
-    pub fn list(&self, consistency: Consistency) -> Result<StoredSessions> {
-        self.read(&request::list(self.agent, consistency))
+    pub async fn list(&self, consistency: Consistency) -> Result<StoredSessions> {
+        self.read(&request::list(self.agent, consistency)).await
     }
 
     /// Renews a session and returns it.
-    pub fn renew(&self, id: &str) -> Result<StoredSession> {
+    pub async fn renew(&self, id: &str) -> Result<StoredSession> {
         let request = request::renew(self.agent, id)?;
         self.exchange(&request, |context, response| {
             let session = context.sessions(response)?.into_iter().next();
@@ -84,18 +88,20 @@ impl<'a, T: Transport> Consul<'a, T> {
                 Error::new(ErrorKind::NotFound, message)
             })
         })
+        .await
     }
 
-    fn read(&self, request: &Request) -> Result<StoredSessions> {
+    async fn read(&self, request: &Request) -> Result<StoredSessions> {
         self.exchange(request, |context, response| {
             Ok(StoredSessions {
                 sessions: context.sessions(response)?,
                 filtered: response.filtered,
             })
         })
+        .await
     }
 
-    fn exchange<V>(
+    async fn exchange<V>(
         &self,
         request: &Request,
         decode: impl FnOnce(&Context<'_>, &Response) -> Result<V>,
@@ -115,7 +121,7 @@ impl<'a, T: Transport> Consul<'a, T> {
             token,
             timeout: self.agent.timeout.unwrap_or(DEFAULT_TIMEOUT).max(1),
         };
-        match self.transport.send(&call, request) {
+        match self.transport.send(&call, request).await {
             Ok(response) => decode(&context, &response),
             Err(error) => Err(context.no_response(&error)),
         }

@@ -7,9 +7,8 @@ use crate::consul::{Consul, StoredSessions};
 use crate::difference::differences;
 use crate::request::{self, Consistency};
 use crate::session::StoredSession;
-use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::NewSession;
+use crate::types::{NewSession, OnDifference};
 use consul_session_core::error::shown;
 use consul_session_core::{Error, ErrorKind, Result};
 
@@ -47,14 +46,14 @@ pub struct Ensured {
 
 /// Returns the sessions of a name, oldest first; if a node is given, only those on it. Consul itself matches the node's
 /// name, because it ignores case.
-pub fn find<T: Transport>(
+pub async fn find<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     node: Option<&str>,
 ) -> Result<StoredSessions> {
     let listed = match node {
-        Some(node) => consul.node(node, Consistency::Consistent)?,
-        None => consul.list(Consistency::Consistent)?,
+        Some(node) => consul.node(node, Consistency::Consistent).await?,
+        None => consul.list(Consistency::Consistent).await?,
     };
     let mut found = listed;
     found.sessions.retain(|stored| stored.session.name == name);
@@ -73,14 +72,14 @@ pub fn filtered(doing: &str) -> Error {
 }
 
 /// Decides what to do so that one session of the name exists.
-pub fn plan<T: Transport>(
+pub async fn plan<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
     on_difference: OnDifference,
 ) -> Result<Plan> {
     request::check(wanted)?;
-    let found = find(consul, name, wanted.node.as_deref())?;
+    let found = find(consul, name, wanted.node.as_deref()).await?;
     let matching = found
         .sessions
         .iter()
@@ -146,7 +145,7 @@ fn conflict(name: &str, wanted: &NewSession, others: &[StoredSession]) -> Error 
 const MAX_ROUNDS: usize = 20;
 
 /// Makes sure that one session of the name exists.
-pub fn ensure<T: Transport>(
+pub async fn ensure<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
@@ -169,16 +168,17 @@ pub fn ensure<T: Transport>(
                     warnings,
                 });
             }
-            Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus)?),
+            Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus).await?),
             Plan::Create { replacing } => {
                 // Create before destroying: if Consul refuses the new session, the old one still exists.
-                let id = consul.create(wanted)?;
+                let id = consul.create(wanted).await?;
                 let but = |what: &str, error: Error| {
                     error
                         .context(&format!("the session {id} was created, but {what}"))
                         .with_maybe_applied(true)
                 };
                 let first = converge(consul, name, wanted, &id, &replacing)
+                    .await
                     .map_err(|error| but("checking for others of its name failed", error))?;
                 match first {
                     Some(session) if session.session.id == id => {
@@ -190,7 +190,7 @@ pub fn ensure<T: Transport>(
                                 warnings: Vec::new(),
                             });
                         }
-                        let removed = destroy_all(consul, &replacing).map_err(|error| {
+                        let removed = destroy_all(consul, &replacing).await.map_err(|error| {
                             but("not every session it replaces was destroyed", error)
                         })?;
                         replaced.extend(removed);
@@ -213,10 +213,12 @@ pub fn ensure<T: Transport>(
             }
         }
         // After removing a rival's session, look again: the rival may have removed ours.
-        planned = plan(consul, name, wanted, on_difference).map_err(|error| {
-            let maybe_applied = error.maybe_applied() || !replaced.is_empty();
-            error.with_maybe_applied(maybe_applied)
-        })?;
+        planned = plan(consul, name, wanted, on_difference)
+            .await
+            .map_err(|error| {
+                let maybe_applied = error.maybe_applied() || !replaced.is_empty();
+                error.with_maybe_applied(maybe_applied)
+            })?;
     }
     Err(Error::new(
         ErrorKind::Conflict,
@@ -231,14 +233,14 @@ pub fn ensure<T: Transport>(
 /// every create an index, and a consistent list shows all creates before it, so all callers see the same oldest session.
 ///
 /// Returns none if another caller has replaced ours.
-fn converge<T: Transport>(
+async fn converge<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     wanted: &NewSession,
     id: &str,
     replacing: &[StoredSession],
 ) -> Result<Option<StoredSession>> {
-    let mut rivals = find(consul, name, wanted.node.as_deref())?.sessions;
+    let mut rivals = find(consul, name, wanted.node.as_deref()).await?.sessions;
     rivals.retain(|stored| {
         !replacing
             .iter()
@@ -246,7 +248,7 @@ fn converge<T: Transport>(
     });
     let oldest = rivals.into_iter().next();
     match &oldest {
-        None => match consul.renew(id) {
+        None => match consul.renew(id).await {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
             Ok(_) => {
@@ -257,34 +259,34 @@ fn converge<T: Transport>(
         Some(oldest) if oldest.session.id == id => {}
         // Even if ours is not in the list: another caller may have removed it, or the token may write to its node but not
         // read it.
-        Some(_) => consul.destroy(id)?,
+        Some(_) => consul.destroy(id).await?,
     }
     Ok(oldest)
 }
 
 /// Destroys every session of a name and returns them.
-pub fn remove<T: Transport>(
+pub async fn remove<T: Transport>(
     consul: &Consul<'_, T>,
     name: &str,
     node: Option<&str>,
 ) -> Result<Vec<StoredSession>> {
-    let found = find(consul, name, node)?;
+    let found = find(consul, name, node).await?;
     if found.filtered {
         return Err(filtered(&format!(
             "remove the sessions named `{}`",
             shown(name)
         )));
     }
-    destroy_all(consul, &found.sessions)?;
+    destroy_all(consul, &found.sessions).await?;
     Ok(found.sessions)
 }
 
-fn destroy_all<T: Transport>(
+async fn destroy_all<T: Transport>(
     consul: &Consul<'_, T>,
     sessions: &[StoredSession],
 ) -> Result<Vec<String>> {
     for (done, stored) in sessions.iter().enumerate() {
-        consul.destroy(&stored.session.id).map_err(|error| {
+        consul.destroy(&stored.session.id).await.map_err(|error| {
             if done == 0 {
                 return error;
             }
@@ -327,7 +329,7 @@ fn ids(sessions: &[StoredSession]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::request::Request;
-    use crate::transport::{Call, Response, TransportError};
+    use crate::transport::{Call, Response, TransportError, block_on};
     use crate::types::Agent;
     use consul_session_core::duration::SECOND;
     use serde_json::{Value, json};
@@ -346,7 +348,7 @@ mod tests {
     }
 
     impl Transport for &Script {
-        fn send(&self, _: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
+        async fn send(&self, _: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
             self.seen.borrow_mut().push(request.path.clone());
             Ok(self
                 .responses
@@ -392,8 +394,10 @@ mod tests {
             timeout: None,
         };
         let consul = Consul::new(&agent, &script).unwrap();
-        let result = plan(&consul, "n", &wanted(), on_difference)
-            .and_then(|plan| ensure(&consul, "n", &wanted(), on_difference, plan));
+        let result = block_on(async {
+            let plan = plan(&consul, "n", &wanted(), on_difference).await?;
+            ensure(&consul, "n", &wanted(), on_difference, plan).await
+        });
         assert!(script.responses.borrow().is_empty(), "unused responses");
         let seen = script
             .seen

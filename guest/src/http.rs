@@ -8,7 +8,7 @@ use crate::bindings::wasi::http::types::{
 use crate::bindings::wasi::io::streams::StreamError;
 use crate::request::{Method, Request};
 use crate::transport::{
-    Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind,
+    Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind as Kind,
 };
 use consul_session_core::Scheme;
 
@@ -16,15 +16,14 @@ use consul_session_core::Scheme;
 pub(crate) struct WasiHttp;
 
 impl Transport for WasiHttp {
-    fn send(&self, call: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
-        let outgoing = outgoing(call, request).ok_or_else(|| {
-            error(
-                TransportErrorKind::Other,
-                "it rejects a part of the request",
-                false,
-            )
-        })?;
-        let body = outgoing.body().ok();
+    async fn send(&self, call: &Call<'_>, request: &Request) -> Result<Response, TransportError> {
+        let outgoing = outgoing(call, request)
+            .ok_or_else(|| other("it rejects a part of the request", false))?;
+        // A GET has no body, and every call of the host costs time.
+        let body = match request.method {
+            Method::Get => None,
+            Method::Put => outgoing.body().ok(),
+        };
         let response = handle(outgoing, Some(options(call.timeout)))
             .map_err(|code| from_code(&code, false))?;
         if let Some(body) = body {
@@ -34,36 +33,21 @@ impl Transport for WasiHttp {
         match response.get() {
             Some(Ok(Ok(incoming))) => read(&incoming),
             Some(Ok(Err(code))) => Err(from_code(&code, true)),
-            Some(Err(())) | None => Err(error(
-                TransportErrorKind::Other,
-                "it reported readiness without a response",
-                true,
-            )),
+            Some(Err(())) | None => Err(other("it reported readiness without a response", true)),
         }
     }
 }
 
 fn outgoing(call: &Call<'_>, request: &Request) -> Option<OutgoingRequest> {
     let headers = Fields::new();
-    let set = |name: &str, value: &str| headers.append(name, value.as_bytes()).ok();
-    set("accept", "application/json")?;
-    if let Some(token) = call.token {
-        set("x-consul-token", token)?;
-    }
-    if request.method == Method::Put {
-        // Without it, Consul ignores the body and creates a default session.
-        set("content-length", &request.body.len().to_string())?;
-        if !request.body.is_empty() {
-            set("content-type", "application/json")?;
-        }
+    for (name, value) in call.headers(request) {
+        headers.append(name, value.as_bytes()).ok()?;
     }
     let outgoing = OutgoingRequest::new(headers);
-    outgoing
-        .set_method(&match request.method {
-            Method::Get => WasiMethod::Get,
-            Method::Put => WasiMethod::Put,
-        })
-        .ok()?;
+    // A new request is a GET.
+    if request.method == Method::Put {
+        outgoing.set_method(&WasiMethod::Put).ok()?;
+    }
     outgoing
         .set_scheme(Some(&match call.address.scheme {
             Scheme::Http => WasiScheme::Http,
@@ -110,47 +94,27 @@ fn send_body(body: OutgoingBody, mut bytes: &[u8]) {
 }
 
 fn read(incoming: &IncomingResponse) -> Result<Response, TransportError> {
-    let headers = incoming.headers();
-    let header = |name: &str| {
-        headers
-            .get(name)
-            .into_iter()
-            .next()
-            .map(|value| String::from_utf8_lossy(&value).into_owned())
-    };
-    let mut response = Response {
-        status: incoming.status(),
-        content_type: header("content-type"),
-        content_encoding: header("content-encoding"),
-        location: header("location"),
-        filtered: header("x-consul-results-filtered-by-acls")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
-        body: Vec::new(),
-    };
-    let body = incoming.consume().map_err(|()| {
-        error(
-            TransportErrorKind::Other,
-            "it provides no response body",
-            true,
-        )
-    })?;
-    response.body = read_body(&body)?;
-    Ok(response)
+    let headers = incoming.headers().entries();
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
+    let body = incoming
+        .consume()
+        .map_err(|()| other("it provides no response body", true))?;
+    let body = read_body(&body)?;
+    Ok(Response::new(incoming.status(), headers, body))
 }
 
 fn read_body(body: &IncomingBody) -> Result<Vec<u8>, TransportError> {
-    let stream = body.stream().map_err(|()| {
-        error(
-            TransportErrorKind::Other,
-            "it provides no response body",
-            true,
-        )
-    })?;
+    let stream = body
+        .stream()
+        .map_err(|()| other("it provides no response body", true))?;
     let mut bytes = Vec::new();
     loop {
         // One byte more than allowed, to notice an excess.
         let room = MAX_RESPONSE + 1 - bytes.len();
         match stream.blocking_read(room.min(64 << 10) as u64) {
+            Ok(chunk) if bytes.is_empty() => bytes = chunk,
             Ok(chunk) => bytes.extend_from_slice(&chunk),
             Err(StreamError::Closed) => return Ok(bytes),
             Err(StreamError::LastOperationFailed(failure)) => {
@@ -161,123 +125,87 @@ fn read_body(body: &IncomingBody) -> Result<Vec<u8>, TransportError> {
             }
         }
         if bytes.len() > MAX_RESPONSE {
-            let text = format!("it is larger than {} MiB", MAX_RESPONSE >> 20);
-            return Err(error(TransportErrorKind::NotHttp, &text, true));
+            return Err(error(Kind::BodyTooLarge, None, true));
         }
     }
 }
 
-fn error(kind: TransportErrorKind, text: &str, maybe_sent: bool) -> TransportError {
+fn error(kind: Kind, detail: Option<&str>, maybe_sent: bool) -> TransportError {
     TransportError {
         kind,
-        text: text.to_owned(),
+        detail: detail.map(str::to_owned),
         maybe_sent,
     }
+}
+
+fn other(why: &str, maybe_sent: bool) -> TransportError {
+    error(Kind::Other, Some(why), maybe_sent)
 }
 
 /// A failure for which the host has only text: wasmtime 48 has no code for failures within a body.
 fn from_text(text: &str) -> TransportError {
     let says = |needle: &str| text.contains(needle);
-    let (kind, text) = if says("imeout") || says("timed out") {
-        (
-            TransportErrorKind::Timeout,
-            "the rest of the response did not arrive in time",
-        )
+    let (kind, detail) = if says("imeout") || says("timed out") {
+        (Kind::ResponseTimeout, None)
     } else if says("size exceeds") || says("BodySize") {
-        (TransportErrorKind::NotHttp, "it is too large")
+        (Kind::BodyTooLarge, None)
+    } else if says("ncomplete") {
+        (Kind::Incomplete, None)
+    } else if says("terminated") {
+        (Kind::ConnectionClosed, None)
     } else if says("protocol") {
-        (TransportErrorKind::NotHttp, text)
+        (Kind::NotHttp, Some(text))
     } else {
-        (TransportErrorKind::Broken, text)
+        (Kind::ConnectionClosed, Some(text))
     };
-    error(kind, text, true)
+    error(kind, detail, true)
 }
 
+/// `handled` is whether the host had accepted the request.
 fn from_code(code: &ErrorCode, handled: bool) -> TransportError {
-    use TransportErrorKind::{Broken, Denied, NotHttp, Other, Timeout, Tls};
-    let (kind, sent) = match code {
-        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => (Denied, false),
-        ErrorCode::DnsTimeout => (Timeout, false),
+    let (kind, detail, sent) = match code {
+        ErrorCode::HttpRequestDenied => (Kind::Denied, None, false),
+        ErrorCode::DestinationIpProhibited => (Kind::AddressDenied, None, false),
+        ErrorCode::DnsTimeout => (Kind::ConnectTimeout, None, false),
         // preview2-shim 0.26 also reports a late response this way, so the request may have been sent.
-        ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
-        | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => (Timeout, true),
-        ErrorCode::TlsProtocolError
-        | ErrorCode::TlsCertificateError
-        | ErrorCode::TlsAlertReceived(_) => (Tls, false),
-        ErrorCode::DnsError(_)
-        | ErrorCode::DestinationNotFound
-        | ErrorCode::DestinationUnavailable
-        | ErrorCode::DestinationIpUnroutable
-        | ErrorCode::ConnectionRefused
-        | ErrorCode::ConnectionLimitReached => (Broken, false),
-        ErrorCode::ConfigurationError => (Other, false),
+        ErrorCode::ConnectionTimeout => (Kind::Timeout, None, true),
+        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
+            (Kind::ResponseTimeout, None, true)
+        }
+        ErrorCode::ConnectionWriteTimeout => (Kind::WriteTimeout, None, true),
+        ErrorCode::TlsProtocolError => (Kind::TlsHandshake, None, false),
+        ErrorCode::TlsCertificateError => (Kind::UntrustedCertificate, None, false),
+        ErrorCode::TlsAlertReceived(alert) => {
+            (Kind::TlsAlert, alert.alert_message.as_deref(), false)
+        }
         // preview2-shim 0.26 reports a failed handshake only as text from Node.
-        ErrorCode::InternalError(Some(detail)) if is_about_tls(detail) => (Tls, false),
-        ErrorCode::ConnectionTerminated | ErrorCode::HttpResponseIncomplete => (Broken, true),
+        ErrorCode::InternalError(Some(detail)) if is_about_tls(detail) => {
+            (Kind::TlsHandshake, Some(detail.as_str()), false)
+        }
+        ErrorCode::DnsError(detail) => (Kind::Unresolved, detail.rcode.as_deref(), false),
+        ErrorCode::DestinationNotFound => (Kind::Unreachable, Some("not found"), false),
+        ErrorCode::DestinationUnavailable => (Kind::Unreachable, None, false),
+        ErrorCode::DestinationIpUnroutable => (Kind::Unreachable, Some("unroutable"), false),
+        ErrorCode::ConnectionRefused => (Kind::ConnectionRefused, None, false),
+        ErrorCode::ConnectionLimitReached => (Kind::TooManyConnections, None, false),
+        ErrorCode::ConfigurationError => (Kind::Misconfigured, None, false),
+        ErrorCode::ConnectionTerminated => (Kind::ConnectionClosed, None, true),
+        ErrorCode::HttpResponseIncomplete => (Kind::Incomplete, None, true),
         ErrorCode::HttpResponseHeaderSectionSize(_)
         | ErrorCode::HttpResponseHeaderSize(_)
-        | ErrorCode::HttpResponseBodySize(_)
         | ErrorCode::HttpResponseTrailerSectionSize(_)
-        | ErrorCode::HttpResponseTrailerSize(_)
-        | ErrorCode::HttpResponseTransferCoding(_)
-        | ErrorCode::HttpResponseContentCoding(_)
-        | ErrorCode::HttpUpgradeFailed
-        | ErrorCode::HttpProtocolError => (NotHttp, true),
-        _ => (Other, true),
+        | ErrorCode::HttpResponseTrailerSize(_) => (Kind::HeadersTooLarge, None, true),
+        ErrorCode::HttpResponseBodySize(_) => (Kind::BodyTooLarge, None, true),
+        ErrorCode::HttpResponseTransferCoding(_) | ErrorCode::HttpResponseContentCoding(_) => {
+            (Kind::UnsupportedCoding, None, true)
+        }
+        ErrorCode::HttpUpgradeFailed | ErrorCode::HttpProtocolError => (Kind::NotHttp, None, true),
+        ErrorCode::InternalError(detail) => (Kind::Other, detail.as_deref(), true),
+        _ => (Kind::Other, Some("it cannot send this request"), true),
     };
-    error(kind, &description(code), sent && handled)
+    error(kind, detail, sent && handled)
 }
 
 fn is_about_tls(detail: &str) -> bool {
     detail.contains("certificate") || detail.contains("SSL") || detail.contains("TLS")
-}
-
-/// Describes a code, with the host's detail if there is one.
-fn description(code: &ErrorCode) -> String {
-    let (description, detail) = match code {
-        ErrorCode::DnsTimeout => ("could not connect in time", None),
-        ErrorCode::DnsError(detail) => ("cannot resolve the name", detail.rcode.as_deref()),
-        ErrorCode::DestinationNotFound => ("destination not found", None),
-        ErrorCode::DestinationUnavailable => ("destination unavailable", None),
-        ErrorCode::DestinationIpProhibited => ("destination address not allowed", None),
-        ErrorCode::DestinationIpUnroutable => ("destination address unroutable", None),
-        ErrorCode::ConnectionRefused => ("connection refused", None),
-        ErrorCode::ConnectionTerminated => ("connection closed by the server", None),
-        ErrorCode::ConnectionTimeout => ("connecting or waiting took too long", None),
-        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-            ("the server took too long to respond", None)
-        }
-        ErrorCode::ConnectionWriteTimeout => ("the server took too long to read the request", None),
-        ErrorCode::ConnectionLimitReached => ("too many connections", None),
-        ErrorCode::TlsProtocolError => ("TLS handshake failed", None),
-        ErrorCode::TlsCertificateError => ("the server's certificate is not trusted", None),
-        ErrorCode::TlsAlertReceived(detail) => (
-            "the server aborted the TLS handshake",
-            detail.alert_message.as_deref(),
-        ),
-        ErrorCode::HttpRequestDenied => ("request denied", None),
-        ErrorCode::HttpResponseIncomplete => ("the response ended too early", None),
-        ErrorCode::HttpResponseHeaderSectionSize(_) | ErrorCode::HttpResponseHeaderSize(_) => {
-            ("the response's headers are too large", None)
-        }
-        ErrorCode::HttpResponseBodySize(_) => ("the response is too large", None),
-        ErrorCode::HttpResponseTransferCoding(_) => ("unsupported transfer coding", None),
-        ErrorCode::HttpResponseContentCoding(_) => ("unsupported content coding", None),
-        ErrorCode::HttpProtocolError => (
-            "the server closed the connection early or does not speak HTTP",
-            None,
-        ),
-        ErrorCode::ConfigurationError => ("the host is misconfigured", None),
-        ErrorCode::InternalError(detail) => ("internal error of the host", detail.as_deref()),
-        _ => ("the host cannot send this request", None),
-    };
-    match detail {
-        Some(detail) => format!(
-            "{description}: {}",
-            detail.lines().next().unwrap_or_default()
-        ),
-        None => description.to_owned(),
-    }
 }

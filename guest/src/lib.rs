@@ -1,11 +1,14 @@
-//! The component of `consul-session`: session operations of HashiCorp Consul over `wasi:http`.
+//! The component of `consul-session`: session operations of HashiCorp Consul. Without features, it imports nothing and
+//! runs in steps (world `embedded`); with the feature `plugin`, it sends its requests over `wasi:http`.
 //!
 //! A call flows from top to bottom:
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | `component` | the exports of the component (WebAssembly only) |
+//! | `embedded` | the exports of the world `embedded` (WebAssembly only) |
+//! | `component` | the exports of the world `plugin` (WebAssembly only) |
 //! | `command` | the component as a command, `wasi:cli/run` (WebAssembly only) |
+//! | [`operations`] | the operations of the interface `sessions` |
 //! | [`action`] | the parameters of one action, parsed and checked |
 //! | [`perform`] | carries out an action and builds its result |
 //! | [`ensure`] | idempotent operations by name, and convergence of racing callers |
@@ -13,11 +16,12 @@
 //! | [`consul`] | the operations of the session API, one request each |
 //! | [`request`] | **a parameter becomes a request** |
 //! | [`transport`] | what the operations need from HTTP |
+//! | `steps` | operations that hand their requests to the host, one at a time |
 //! | `http` | HTTP over `wasi:http` (WebAssembly only) |
 //! | [`response`] | **a response becomes a value or an error** |
 //! | [`session`] | Consul's JSON of a session |
 //!
-//! Everything except `command`, `component` and `http` is pure and tested natively. The types are those of `wit/`;
+//! Everything except `embedded`, `command`, `component` and `http` is pure and tested natively. The types are those of `wit/`;
 //! addresses, durations, parameters and errors come from `consul-session-core`, which the host shares.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -26,17 +30,22 @@ pub mod action;
 mod bindings;
 #[cfg(all(target_arch = "wasm32", feature = "command"))]
 mod command;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "plugin"))]
 mod component;
 pub mod consul;
 pub mod difference;
+#[cfg(all(target_arch = "wasm32", not(feature = "plugin")))]
+mod embedded;
 pub mod ensure;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "plugin"))]
 mod http;
+pub mod operations;
 pub mod perform;
 pub mod request;
 pub mod response;
 pub mod session;
+#[cfg(not(feature = "plugin"))]
+pub mod steps;
 pub mod transport;
 
-pub use bindings::{sessions, types};
+pub use bindings::types;

@@ -6,9 +6,9 @@ use crate::difference::NODE_HEALTH;
 use crate::ensure::{self, Ensured, Plan};
 use crate::request::{self, Consistency};
 use crate::session::{StoredSession, create_body};
-use crate::sessions::OnDifference;
 use crate::transport::Transport;
-use crate::types::{Behavior, NewSession};
+use crate::types::{Behavior, NewSession, OnDifference};
+use consul_session_core::arguments;
 use consul_session_core::duration::{SECOND, to_json};
 use consul_session_core::error::shown;
 use consul_session_core::settings::Environment;
@@ -19,14 +19,25 @@ use serde_json::{Map, Value, json};
 const DEFAULT_BEHAVIOR: Behavior = Behavior::Release;
 const DEFAULT_LOCK_DELAY: u64 = 15 * SECOND;
 
+/// Runs one action whose parameters and result are JSON texts, as in the action interface.
+pub async fn run_json<T: Transport>(parameters: &str, transport: T) -> Result<String, String> {
+    let result = match arguments::from_json(parameters) {
+        Ok(parameters) => run(parameters, Environment::EMPTY, transport).await,
+        Err(error) => Err(error),
+    };
+    result
+        .map(|result| result.to_string())
+        .map_err(|error| failure_json(&error))
+}
+
 /// Runs one action and returns its result, a JSON object.
-pub fn run<T: Transport>(
+pub async fn run<T: Transport>(
     parameters: Map<String, Value>,
     environment: Environment<'_>,
     transport: T,
 ) -> Result<Value> {
     let action = Action::parse(parameters, environment)?;
-    Ok(perform(&action, transport)?.into_json())
+    Ok(perform(&action, transport).await?.into_json())
 }
 
 /// The failure object of the action interface.
@@ -76,14 +87,14 @@ impl Outcome {
     }
 }
 
-fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
+async fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
     let consul = &Consul::at(&action.agent, action.settings.address.clone(), transport)?;
     let mut outcome = match action.state {
-        State::Present => present(action, consul),
-        State::Absent => absent(action, consul),
-        State::Renew => renew(action, consul),
+        State::Present => present(action, consul).await,
+        State::Absent => absent(action, consul).await,
+        State::Renew => renew(action, consul).await,
         State::Info => {
-            let (found, id) = look_up(action, consul)?;
+            let (found, id) = look_up(action, consul).await?;
             Ok(Outcome::read(
                 vec![
                     ("session_id", id.into()),
@@ -94,7 +105,7 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
         }
         State::Node => {
             let node = action.node.as_deref().unwrap_or_default();
-            let found = consul.node(node, Consistency::Default)?;
+            let found = consul.node(node, Consistency::Default).await?;
             Ok(Outcome::read(
                 vec![
                     ("node", node.into()),
@@ -104,7 +115,7 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
             ))
         }
         State::List => {
-            let found = consul.list(Consistency::Default)?;
+            let found = consul.list(Consistency::Default).await?;
             Ok(Outcome::read(
                 vec![("sessions", into_objects(found.sessions))],
                 found.filtered,
@@ -118,18 +129,18 @@ fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
 }
 
 /// Finds the sessions that `id` or `name` refers to, and the id if there is exactly one.
-fn look_up<T: Transport>(
+async fn look_up<T: Transport>(
     action: &Action,
     consul: &Consul<'_, T>,
 ) -> Result<(StoredSessions, Option<String>)> {
     match (&action.id, &action.name) {
         (Some(id), _) => {
-            let found = consul.info(id, Consistency::Default)?;
+            let found = consul.info(id, Consistency::Default).await?;
             Ok((found, Some(session_id::parse(id)?)))
         }
         (None, name) => {
             let name = name.as_deref().unwrap_or_default();
-            let found = ensure::find(consul, name, action.node.as_deref())?;
+            let found = ensure::find(consul, name, action.node.as_deref()).await?;
             let id = match found.sessions.as_slice() {
                 [only] => Some(only.session.id.clone()),
                 _ => None,
@@ -139,16 +150,16 @@ fn look_up<T: Transport>(
     }
 }
 
-fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
+async fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
     let Some(name) = action.name.as_deref().filter(|_| action.unique) else {
-        return present_always(action, consul);
+        return present_always(action, consul).await;
     };
     let on_difference = if action.recreate {
         OnDifference::Recreate
     } else {
         OnDifference::Refuse
     };
-    let plan = ensure::plan(consul, name, &action.wanted, on_difference)?;
+    let plan = ensure::plan(consul, name, &action.wanted, on_difference).await?;
     let before: Vec<Value> = match &plan {
         Plan::Keep {
             session, surplus, ..
@@ -183,7 +194,7 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
         created,
         replaced,
         warnings,
-    } = ensure::ensure(consul, name, &action.wanted, on_difference, plan)?;
+    } = ensure::ensure(consul, name, &action.wanted, on_difference, plan).await?;
     let mut keys = present_keys(action, Some(&session), &[]);
     if !replaced.is_empty() {
         keys.push(("replaced", replaced.clone().into()));
@@ -206,7 +217,7 @@ fn present<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outc
 }
 
 /// Creates a session unconditionally: it has no name, or need not be unique.
-fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
+async fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
     if action.check_mode {
         request::check(&action.wanted)?;
         return Ok(Outcome {
@@ -216,9 +227,9 @@ fn present_always<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Resu
             warnings: Vec::new(),
         });
     }
-    let id = consul.create(&action.wanted)?;
+    let id = consul.create(&action.wanted).await?;
     let mut warnings = Vec::new();
-    let stored = match consul.info(&id, Consistency::Consistent) {
+    let stored = match consul.info(&id, Consistency::Consistent).await {
         Ok(found) => found.sessions.into_iter().next(),
         // The create succeeded, so return the id and report the failed read as a warning.
         Err(error) => {
@@ -283,14 +294,14 @@ fn present_keys(
     keys
 }
 
-fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
+async fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
     let mut warnings = Vec::new();
     let there: Vec<StoredSession> = match (&action.id, &action.name) {
         (Some(id), name) => {
             let StoredSessions {
                 sessions: there,
                 filtered,
-            } = consul.info(id, Consistency::Consistent)?;
+            } = consul.info(id, Consistency::Consistent).await?;
             if filtered && there.is_empty() {
                 if action.check_mode {
                     return Err(ensure::filtered(&format!("remove the session {id}")));
@@ -311,14 +322,14 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
             if !action.check_mode {
                 // Destroy even if the read returned nothing: without session:read the list is empty, and only the write
                 // returns 403.
-                consul.destroy(id)?;
+                consul.destroy(id).await?;
             }
             there
         }
         (None, name) => {
             let name = name.as_deref().unwrap_or_default();
             if action.check_mode {
-                let found = ensure::find(consul, name, action.node.as_deref())?;
+                let found = ensure::find(consul, name, action.node.as_deref()).await?;
                 if found.filtered {
                     return Err(ensure::filtered(&format!(
                         "remove the sessions named `{}`",
@@ -327,7 +338,7 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
                 }
                 found.sessions
             } else {
-                ensure::remove(consul, name, action.node.as_deref())?
+                ensure::remove(consul, name, action.node.as_deref()).await?
             }
         }
     };
@@ -344,13 +355,13 @@ fn absent<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outco
     })
 }
 
-fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
+async fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcome> {
     let id = match &action.id {
         Some(id) => session_id::parse(id)?,
-        None => renewable(action, consul)?,
+        None => renewable(action, consul).await?,
     };
     let stored = if action.check_mode {
-        let found = consul.info(&id, Consistency::Default)?;
+        let found = consul.info(&id, Consistency::Default).await?;
         if found.filtered && found.sessions.is_empty() {
             return Err(ensure::filtered(&format!("renew the session {id}")));
         }
@@ -361,7 +372,7 @@ fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcom
             Error::new(ErrorKind::NotFound, message)
         })?
     } else {
-        consul.renew(&id)?
+        consul.renew(&id).await?
     };
     let ttl = stored.session.ttl;
     let warnings = match ttl {
@@ -381,8 +392,8 @@ fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<Outcom
 }
 
 /// The id of the only session of a name.
-fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<String> {
-    let (found, id) = look_up(action, consul)?;
+async fn renewable<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<String> {
+    let (found, id) = look_up(action, consul).await?;
     let name = shown(action.name.as_deref().unwrap_or_default());
     match (id, found.sessions.is_empty()) {
         (Some(id), _) => Ok(id),

@@ -6,7 +6,7 @@
 
 use crate::request::{Method, Request};
 use crate::session::StoredSession;
-use crate::transport::{Response, TransportError, TransportErrorKind};
+use crate::transport::{Response, TransportError, TransportErrorKind as Kind};
 use consul_session_core::redact::{CUT, Redactor};
 use consul_session_core::{Address, Error, ErrorKind, Exchange, Result, session_id};
 use serde_json::Value;
@@ -174,33 +174,43 @@ impl Context<'_> {
     pub fn no_response(&self, error: &TransportError) -> Error {
         let maybe_applied = error.maybe_sent && self.request.method == Method::Put;
         let (kind, what, hint) = match error.kind {
-            TransportErrorKind::Denied => (
+            Kind::Denied | Kind::AddressDenied => (
                 ErrorKind::Denied,
                 "the host's policy forbids it",
                 "the operator of the host must allow this request",
             ),
-            TransportErrorKind::Timeout => (ErrorKind::Timeout, "timed out", ""),
-            TransportErrorKind::Tls => (
+            Kind::ConnectTimeout | Kind::WriteTimeout | Kind::ResponseTimeout | Kind::Timeout => {
+                (ErrorKind::Timeout, "timed out", "")
+            }
+            Kind::UntrustedCertificate | Kind::TlsHandshake | Kind::TlsAlert => (
                 ErrorKind::Tls,
                 "no secure connection",
                 "check the scheme, the certificate and the CA",
             ),
-            TransportErrorKind::Broken if error.maybe_sent => {
+            Kind::ConnectionClosed | Kind::Incomplete if error.maybe_sent => {
                 (ErrorKind::Transport, "connection lost", "")
             }
-            TransportErrorKind::Broken => (
+            Kind::Unresolved
+            | Kind::ConnectionRefused
+            | Kind::Unreachable
+            | Kind::TooManyConnections
+            | Kind::ConnectionClosed
+            | Kind::Incomplete => (
                 ErrorKind::Transport,
                 "cannot connect",
                 "is Consul running there?",
             ),
-            TransportErrorKind::NotHttp => (
+            Kind::HeadersTooLarge
+            | Kind::BodyTooLarge
+            | Kind::NotHttp
+            | Kind::UnsupportedCoding => (
                 ErrorKind::Protocol,
                 "the response is not Consul's",
                 "is it a Consul agent, and is the scheme right?",
             ),
-            TransportErrorKind::Other => (ErrorKind::Other, "the host failed", ""),
+            Kind::Misconfigured | Kind::Other => (ErrorKind::Other, "the host failed", ""),
         };
-        let reason = format!("{what}: {}", self.redactor.text(&error.text));
+        let reason = format!("{what}: {}", self.redactor.text(&error.description()));
         let applied = if maybe_applied {
             CHECK_BEFORE_RETRY
         } else {

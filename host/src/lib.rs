@@ -37,11 +37,14 @@
 //! | `client/call.rs` | one call: its deadline, and the error if it is cut short |
 //! | `client/hints.rs` | what is added to a component's errors, and what is removed |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
-//! | `runtime/store.rs` | a fresh store per call, and its limits |
-//! | `runtime/hooks.rs` | the component's outgoing requests |
+//! | `runtime/steps.rs` | a component that imports nothing, in a fresh store per call; its requests are sent between its steps |
+//! | `runtime/wasi_http/mod.rs` | a component that imports `wasi:http`, in a fresh store per call |
+//! | `runtime/wasi_http/hooks.rs` | its requests |
+//! | `runtime/limits.rs` | the limits of a store |
 //! | `runtime/journal.rs` | what the host observed of a call |
 //! | `runtime/ticker.rs` | the clock that interrupts running components |
-//! | `component.rs` | the component's exports and their types |
+//! | `component/mod.rs` | the component's exports |
+//! | `component/types.rs`, `component/steps.rs` | their types: values of operations; requests and responses |
 //! | `network/mod.rs` | every request of a component: policy, token, timeouts |
 //! | `policy/mod.rs` | **what may be reached: where a request is refused** |
 //! | `policy/origin.rs` | origins, parsed once |

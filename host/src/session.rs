@@ -1,6 +1,6 @@
 //! Sessions, as the typed client takes and returns them.
 
-use crate::component as wire;
+use crate::component::types as wire;
 use std::time::Duration;
 
 /// A session to create. Everything that is not set is left to Consul.

@@ -1,5 +1,5 @@
-//! The component as distributed. Its imports prove that it can do nothing but HTTP; anyone can check them, as these
-//! tests do.
+//! The components as distributed. Their imports prove what they can do: the embedded one nothing at all, and the plugin
+//! nothing but HTTP. Anyone can check them, as these tests do.
 
 use consul_session_tests::program::Program;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ fn artifact(name: &str) -> Vec<u8> {
 /// Registries and auditors read this metadata without running the component.
 #[test]
 fn components_contain_metadata() {
-    for name in ["plugin", "command"] {
+    for name in ["embedded", "plugin", "command"] {
         let component = artifact(name);
         let mut said = BTreeMap::new();
         let mut depth = 0;
@@ -134,7 +134,26 @@ fn component_imports_only_http() {
     );
 }
 
-/// Checks that the previous test can fail.
+#[test]
+fn embedded_component_imports_nothing() {
+    let embedded = artifact("embedded");
+    assert!(is_valid(&embedded));
+    assert!(embedded.len() <= MAX_SIZE, "{} bytes", embedded.len());
+    let surface = surface(&embedded);
+    assert_eq!(surface.imports, Vec::<String>::new());
+    for needed in ["types", "steps", "start", "finish"] {
+        let name = format!("consul:session/{needed}@");
+        assert!(
+            surface
+                .exports
+                .iter()
+                .any(|export| export.starts_with(&name)),
+            "{surface:?}"
+        );
+    }
+}
+
+/// Checks that `component_imports_only_http` can fail.
 #[test]
 fn other_imports_and_missing_exports_are_detected() {
     let component = component();

@@ -25,3 +25,4 @@ mod requests;
 mod sandbox;
 mod tidy;
 mod tls;
+mod worlds;

@@ -45,6 +45,7 @@ fn every_package_builds_when_unpacked_elsewhere() {
     // As docs/release.md says.
     let artifacts = copy.join("host/artifacts");
     std::fs::create_dir_all(&artifacts).unwrap();
+    std::fs::write(artifacts.join("embedded.wasm"), Runtime::embedded()).unwrap();
     std::fs::write(artifacts.join("plugin.wasm"), Runtime::plugin()).unwrap();
     std::fs::write(artifacts.join("command.wasm"), Runtime::command()).unwrap();
     let packed = folder.path().join("packed");

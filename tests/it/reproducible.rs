@@ -2,14 +2,18 @@
 
 use crate::tidy::copy_workspace;
 use consul_session::Runtime;
-use consul_session_component::{COMMAND, PLUGIN};
+use consul_session_component::{COMMAND, EMBEDDED, PLUGIN};
 
 #[test]
 fn two_builds_in_different_folders_give_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("some/where/else");
     copy_workspace(&copy);
-    for (artifact, embedded) in [(PLUGIN, Runtime::plugin()), (COMMAND, Runtime::command())] {
+    for (artifact, included) in [
+        (EMBEDDED, Runtime::embedded()),
+        (PLUGIN, Runtime::plugin()),
+        (COMMAND, Runtime::command()),
+    ] {
         let built = artifact
             .build(&copy, &folder.path().join("target"))
             .unwrap();
@@ -26,11 +30,11 @@ fn two_builds_in_different_folders_give_the_same_bytes() {
             );
         }
         assert!(
-            built == embedded,
+            built == included,
             "{} differs: {} and {} bytes",
             artifact.name,
             built.len(),
-            embedded.len()
+            included.len()
         );
     }
 }

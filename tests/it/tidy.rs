@@ -143,7 +143,15 @@ fn examples_run_and_stay_short() {
 #[test]
 fn module_tables_list_every_file() {
     let host = read("host/src/lib.rs");
-    for folder in ["", "client", "network", "policy", "runtime"] {
+    for folder in [
+        "",
+        "client",
+        "component",
+        "network",
+        "policy",
+        "runtime",
+        "runtime/wasi_http",
+    ] {
         let path = Path::new("host/src").join(folder);
         for entry in std::fs::read_dir(workspace().join(&path)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

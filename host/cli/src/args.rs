@@ -248,9 +248,11 @@ pub(crate) struct AgentArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Artifact {
-    /// Functions over wasi:http, for embedding
+    /// Without imports: the host sends the requests itself
+    Embedded,
+    /// Functions over wasi:http
     Plugin,
-    /// The same, and a command for `wasmtime run -S http`
+    /// Like plugin, and a command for `wasmtime run -S http`
     Command,
 }
 

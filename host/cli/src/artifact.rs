@@ -10,6 +10,7 @@ use std::process::ExitCode;
 /// Writes an artifact to a file, or to standard output for `-`.
 pub(crate) fn write(artifact: Artifact, file: &Path) -> ExitCode {
     let bytes = match artifact {
+        Artifact::Embedded => Runtime::embedded(),
         Artifact::Plugin => Runtime::plugin(),
         Artifact::Command => Runtime::command(),
     };

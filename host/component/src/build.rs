@@ -8,7 +8,7 @@ use std::process::Command;
 use wasm_metadata::AddMetadata;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const DESCRIPTION: &str = "Sessions of HashiCorp Consul over wasi:http";
+const DESCRIPTION: &str = "Sessions of HashiCorp Consul";
 /// A package URL, because tools that read components accept only URLs.
 const SOURCE: &str = concat!("pkg:cargo/consul-session@", env!("CARGO_PKG_VERSION"));
 
@@ -25,12 +25,20 @@ pub struct Artifact {
     pub features: &'static [&'static str],
 }
 
+/// The component with the world `embedded`.
+pub const EMBEDDED: Artifact = Artifact {
+    name: "embedded",
+    package: "consul-session-guest",
+    target: "wasm32-unknown-unknown",
+    features: &[],
+};
+
 /// The component with the world `plugin`.
 pub const PLUGIN: Artifact = Artifact {
     name: "plugin",
     package: "consul-session-guest",
     target: "wasm32-unknown-unknown",
-    features: &[],
+    features: &["plugin"],
 };
 
 /// The component with the world `command`.

@@ -12,5 +12,5 @@ mod build;
 mod engine;
 
 #[cfg(feature = "build")]
-pub use build::{Artifact, COMMAND, PLUGIN, remove_outer_variables};
+pub use build::{Artifact, COMMAND, EMBEDDED, PLUGIN, remove_outer_variables};
 pub use engine::engine_config;

@@ -1,7 +1,7 @@
 //! The settings of a client: a tenant's address, credentials, trust, policy and limits.
 
 use super::{Client, Inner};
-use crate::component::Agent;
+use crate::component::types::Agent;
 use crate::error::{Error, Result};
 use crate::network::{self, Network, Observer, Report};
 use crate::policy::Policy;

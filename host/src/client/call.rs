@@ -1,24 +1,22 @@
 //! One call: a fresh store, a deadline, and the error reported when a call is cut short.
 
 use super::Client;
-use crate::component::{self, Agent, Exports};
+use crate::component::Operation;
+use crate::component::types::Agent;
 use crate::error::{Error, ErrorKind, Exchange, Result};
-use crate::runtime::{Hooks, Journal, MAX_MEMORY};
+use crate::runtime::{Call, Journal, MAX_MEMORY};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use wasmtime::component::{ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower};
+use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
 impl Client {
-    /// Calls a function of the component in a fresh store, under a deadline.
-    ///
-    /// The network gives up a little earlier than the deadline, so that the component itself can report what it was
-    /// waiting for.
+    /// Carries out an operation in a fresh store, under a deadline.
     pub(super) async fn sandboxed<'a, P, T>(
         &'a self,
         timeout: Duration,
         journal: &Arc<Journal>,
-        function: impl FnOnce(&Exports) -> &ComponentExportIndex,
+        operation: Operation,
         parameters: impl FnOnce(&'a Agent) -> P,
     ) -> Result<T>
     where
@@ -28,7 +26,6 @@ impl Client {
         let inner = &self.0;
         let deadline = Instant::now() + timeout;
         let network_deadline = deadline - (timeout / 10).min(Duration::from_millis(50));
-        let hooks = Hooks::new(inner.network.clone(), journal.clone(), network_deadline);
         let places = async {
             // Neither semaphore is ever closed.
             let place = inner.calls.acquire().await.ok()?;
@@ -38,12 +35,13 @@ impl Client {
             Ok(Some(places)) if Instant::now() < network_deadline => places,
             Ok(_) | Err(_) => return Err(self.never_started(timeout, journal)),
         };
-        let run = async {
-            let mut store = inner.runtime.store(hooks, deadline);
-            let (exports, instance) = inner.runtime.instantiate(&mut store).await?;
-            let parameters = parameters(&inner.agent);
-            component::call(&instance, &mut store, function(exports), parameters).await
+        let call = Call {
+            network: inner.network.clone(),
+            journal: journal.clone(),
+            network_deadline,
+            deadline,
         };
+        let run = inner.runtime.run(call, operation, parameters(&inner.agent));
         match tokio::time::timeout_at(deadline, run).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(self.trapped(&error, timeout, journal)),

@@ -7,7 +7,8 @@ mod tenant_parameters;
 
 pub use builder::ClientBuilder;
 
-use crate::component as wire;
+use crate::component::Operation;
+use crate::component::types as wire;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::outcome::{Outcome, failure_from_component};
@@ -58,35 +59,29 @@ impl Client {
     /// Creates a session and returns its id. Every call creates another session.
     pub async fn create(&self, session: &NewSession) -> Result<String> {
         let new = wire::NewSession::from(session);
-        self.call(|exports| &exports.create, |agent| (agent, &new))
-            .await
+        self.call(Operation::Create, |agent| (agent, &new)).await
     }
 
     /// Destroys the session with this id, whether it exists or not.
     pub async fn destroy(&self, id: &str) -> Result<()> {
-        self.call(|exports| &exports.destroy, |agent| (agent, id))
-            .await
+        self.call(Operation::Destroy, |agent| (agent, id)).await
     }
 
     /// Returns the session with this id, if it exists and the token may read it.
     pub async fn info(&self, id: &str) -> Result<Option<Session>> {
-        let found: Option<wire::Session> = self
-            .call(|exports| &exports.info, |agent| (agent, id))
-            .await?;
+        let found: Option<wire::Session> = self.call(Operation::Info, |agent| (agent, id)).await?;
         Ok(found.map(Session::from))
     }
 
     /// Lists the sessions of a node.
     pub async fn node(&self, name: &str) -> Result<Listing> {
-        let listing: wire::Listing = self
-            .call(|exports| &exports.node, |agent| (agent, name))
-            .await?;
+        let listing: wire::Listing = self.call(Operation::Node, |agent| (agent, name)).await?;
         Ok(listing.into())
     }
 
     /// Lists all sessions that the token may read.
     pub async fn list(&self) -> Result<Listing> {
-        let listing: wire::Listing = self.call(|exports| &exports.list, |agent| (agent,)).await?;
+        let listing: wire::Listing = self.call(Operation::List, |agent| (agent,)).await?;
         Ok(listing.into())
     }
 
@@ -96,9 +91,7 @@ impl Client {
     ///
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the session has ended; its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
-        let session: wire::Session = self
-            .call(|exports| &exports.renew, |agent| (agent, id))
-            .await?;
+        let session: wire::Session = self.call(Operation::Renew, |agent| (agent, id)).await?;
         Ok(session.into())
     }
 
@@ -116,17 +109,14 @@ impl Client {
         let new = wire::NewSession::from(session);
         let on_difference = wire::OnDifference::from(on_difference);
         let ensured: wire::Ensured = self
-            .call(
-                |exports| &exports.ensure,
-                |agent| (agent, &new, on_difference),
-            )
+            .call(Operation::Ensure, |agent| (agent, &new, on_difference))
             .await?;
         Ok(ensured.into())
     }
 
     /// Destroys every session of this name, on one node if `node` is given, and returns their ids.
     pub async fn remove(&self, name: &str, node: Option<&str>) -> Result<Vec<String>> {
-        self.call(|exports| &exports.remove, |agent| (agent, name, node))
+        self.call(Operation::Remove, |agent| (agent, name, node))
             .await
     }
 
@@ -156,7 +146,7 @@ impl Client {
     async fn run(&self, parameters: &str, timeout: Duration) -> Result<Outcome> {
         let journal = Arc::new(Journal::default());
         let result: Result<String, String> = self
-            .sandboxed(timeout, &journal, |exports| &exports.run, |_| (parameters,))
+            .sandboxed(timeout, &journal, Operation::Action, |_| (parameters,))
             .await?;
         match result {
             Ok(json) => Outcome::from_component(json, self.0.network.redactor()),
@@ -164,10 +154,10 @@ impl Client {
         }
     }
 
-    /// Calls a typed function.
+    /// Carries out a typed operation.
     async fn call<'a, P, T>(
         &'a self,
-        function: impl FnOnce(&wire::Exports) -> &wasmtime::component::ComponentExportIndex,
+        operation: Operation,
         parameters: impl FnOnce(&'a wire::Agent) -> P,
     ) -> Result<T>
     where
@@ -176,7 +166,7 @@ impl Client {
     {
         let journal = Arc::new(Journal::default());
         let result: Result<T, Failure> = self
-            .sandboxed(self.0.timeout, &journal, function, parameters)
+            .sandboxed(self.0.timeout, &journal, operation, parameters)
             .await?;
         result.map_err(|failure| self.explain(Error::from(failure), &journal))
     }

@@ -7,16 +7,15 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-pub(super) struct LimitedBody {
+pub(crate) struct LimitedBody {
     incoming: Incoming,
     left: usize,
     between: Option<Duration>,
     deadline: Instant,
-    timer: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
+    /// Runs while the next part is awaited.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl LimitedBody {
@@ -25,37 +24,37 @@ impl LimitedBody {
         limit: usize,
         between: Option<Duration>,
         deadline: Instant,
-        permit: OwnedSemaphorePermit,
     ) -> LimitedBody {
-        let mut body = LimitedBody {
+        LimitedBody {
             incoming,
             left: limit,
             between,
             deadline,
-            timer: Box::pin(tokio::time::sleep_until(deadline)),
-            _permit: permit,
-        };
-        body.reset_timer();
-        body
+            timer: None,
+        }
     }
 
-    /// Sets the timer for the next part, but never beyond the deadline, so that a server that trickles data cannot keep a call open.
-    fn reset_timer(&mut self) {
-        let next = self
-            .between
-            .map_or(self.deadline, |wait| Instant::now() + wait);
-        self.timer.as_mut().reset(next.min(self.deadline));
+    /// Reads no more than this in all.
+    pub(crate) fn limit(&mut self, limit: usize) {
+        self.left = self.left.min(limit);
+    }
+
+    /// The time until which the next part must arrive. Never beyond the deadline, so that a server that trickles data
+    /// cannot keep a call open.
+    fn next_by(&self) -> Instant {
+        let next = self.between.map(|wait| Instant::now() + wait);
+        next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 }
 
 impl Body for LimitedBody {
     type Data = Bytes;
-    type Error = wasmtime_wasi_http::Error;
+    type Error = RequestError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -63,30 +62,32 @@ impl Body for LimitedBody {
                 match this.left.checked_sub(size) {
                     Some(left) => this.left = left,
                     None => {
-                        let error = RequestError::new(
-                            Kind::TooLarge,
-                            "the response is larger than allowed",
-                        );
-                        return Poll::Ready(Some(Err(error.into_wasi())));
+                        let why = "the response is larger than allowed";
+                        let error = RequestError::new(Kind::TooLarge, why);
+                        return Poll::Ready(Some(Err(error)));
                     }
                 }
-                this.reset_timer();
+                this.timer = None;
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(RequestError::from_hyper(&error).into_wasi())))
+                Poll::Ready(Some(Err(RequestError::from_hyper(&error))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match this.timer.as_mut().poll(cx) {
-                Poll::Ready(()) => {
-                    let error = RequestError::new(
-                        Kind::ReadTimeout,
-                        "the response was not complete in time",
-                    );
-                    Poll::Ready(Some(Err(error.into_wasi())))
+            Poll::Pending => {
+                let next_by = this.next_by();
+                let timer = this
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next_by)));
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) => {
+                        let why = "the response was not complete in time";
+                        let error = RequestError::new(Kind::ReadTimeout, why);
+                        Poll::Ready(Some(Err(error)))
+                    }
+                    Poll::Pending => Poll::Pending,
                 }
-                Poll::Pending => Poll::Pending,
-            },
+            }
         }
     }
 

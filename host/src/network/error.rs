@@ -1,10 +1,9 @@
-//! Why a request failed: the code that the component sees, and the detail that only the host knows.
+//! Why a request failed: the kind that the component sees, and the detail that only the host knows.
 
 use rustls::AlertDescription;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use wasmtime_wasi_http::Error as WasiError;
 
 /// A failed request.
 #[derive(Debug)]
@@ -14,9 +13,11 @@ pub(crate) struct RequestError {
     detail: String,
 }
 
-/// The kinds of failure, each with a code of its own in `wasi:http`.
+/// The kinds of failure, each with a code of its own in `wasi:http` and a case of its own in `wit/embedded.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The component's request is not HTTP.
+    Malformed,
     Denied,
     TooMany,
     AddressDenied,
@@ -41,7 +42,7 @@ impl RequestError {
         RequestError::new(Kind::TooMany, "too many requests at once")
     }
 
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> RequestError {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> RequestError {
         RequestError {
             kind,
             detail: detail.into(),
@@ -143,7 +144,8 @@ impl RequestError {
     /// Whether the server cannot have seen the request.
     pub(crate) fn is_before_sending(&self) -> bool {
         match self.kind {
-            Kind::Denied
+            Kind::Malformed
+            | Kind::Denied
             | Kind::TooMany
             | Kind::AddressDenied
             | Kind::Resolve
@@ -162,36 +164,13 @@ impl RequestError {
         }
     }
 
-    /// The error as a code of `wasi:http`.
-    pub(crate) fn into_wasi(self) -> WasiError {
-        match self.kind {
-            Kind::Denied => WasiError::HttpRequestDenied,
-            Kind::TooMany => WasiError::ConnectionLimitReached,
-            Kind::AddressDenied => WasiError::DestinationIpProhibited,
-            Kind::Resolve => WasiError::DnsError {
-                rcode: Some(self.detail),
-                info_code: None,
-            },
-            // The only timeout code that no host uses after a request was sent, so the component can tell them apart.
-            Kind::ConnectTimeout => WasiError::DnsTimeout,
-            Kind::Refused => WasiError::ConnectionRefused,
-            Kind::Unreachable => WasiError::DestinationUnavailable,
-            Kind::Certificate => WasiError::TlsCertificateError,
-            Kind::Handshake => WasiError::TlsProtocolError,
-            Kind::Alert => WasiError::TlsAlertReceived {
-                alert_id: None,
-                alert_message: Some(self.detail),
-            },
-            Kind::ReadTimeout => WasiError::ConnectionReadTimeout,
-            Kind::Terminated => WasiError::ConnectionTerminated,
-            Kind::Incomplete => WasiError::HttpResponseIncomplete,
-            Kind::TooLarge => WasiError::HttpResponseBodySize(None),
-            Kind::NotHttp => WasiError::HttpProtocolError,
-            Kind::Internal => WasiError::InternalError(Some(self.detail)),
-        }
+    /// The kind of failure.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// The detail, if the code does not carry it.
+    /// The detail, if the component does not see it. The codes of `wasi:http` carry few details, and a component must
+    /// not see what it could use to explore the network.
     pub(crate) fn hidden_detail(&self) -> Option<&str> {
         match self.kind {
             Kind::Denied
@@ -200,6 +179,14 @@ impl RequestError {
             | Kind::Certificate
             | Kind::Handshake
             | Kind::NotHttp => Some(&self.detail),
+            _ => None,
+        }
+    }
+
+    /// The detail, if the component sees it.
+    pub(crate) fn visible_detail(&self) -> Option<&str> {
+        match self.kind {
+            Kind::Malformed | Kind::Resolve | Kind::Alert | Kind::Internal => Some(&self.detail),
             _ => None,
         }
     }

@@ -5,26 +5,25 @@ mod body;
 mod connector;
 mod error;
 
-pub(crate) use error::RequestError;
+pub(crate) use body::LimitedBody;
+pub(crate) use error::{Kind, RequestError};
 
 use crate::error::Result;
 use crate::policy::{Policy, origin_of};
 use crate::token::Token;
 use crate::trust::Trust;
-use body::LimitedBody;
+use bytes::Bytes;
 use connector::Connector;
 use consul_session_core::redact::Redactor;
-use error::Kind;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{Either, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use wasmtime_wasi_http::{RequestOptions, WasiBody};
+use wasmtime_wasi_http::WasiBody;
 
 /// Consul's header for the token.
 pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-token");
@@ -53,12 +52,22 @@ pub struct Report {
     pub elapsed: Duration,
 }
 
+/// The body of a request: complete, or as a component writes it.
+pub(crate) type RequestBody = Either<Full<Bytes>, WasiBody>;
+
+/// How long a component wants to wait at most for a response, and for each part of it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Timeouts {
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) between_bytes: Option<Duration>,
+}
+
 /// Called after each request.
 pub(crate) type Observer = Arc<dyn Fn(&Report) + Send + Sync>;
 
 /// What a client may reach, and how.
 pub(crate) struct Network {
-    client: Client<Connector, WasiBody>,
+    client: Client<Connector, RequestBody>,
     policy: Arc<Policy>,
     credential: Option<Credential>,
     response_limit: usize,
@@ -130,17 +139,15 @@ impl Network {
 
     /// Sends a request for a component.
     ///
-    /// `deadline` is the call's. The component may set shorter timeouts for the response and for each part of it, but not
-    /// longer ones. The permit is released when the response has been read or dropped.
+    /// `deadline` is the call's. The component may set shorter timeouts, but not longer ones.
     pub(crate) async fn send(
         &self,
-        request: Request<WasiBody>,
-        options: RequestOptions,
+        request: Request<RequestBody>,
+        timeouts: Timeouts,
         deadline: Instant,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Response<WasiBody>, RequestError> {
+    ) -> Result<Response<LimitedBody>, RequestError> {
         let Some(observer) = &self.observer else {
-            return self.exchange(request, options, deadline, permit).await;
+            return self.exchange(request, timeouts, deadline).await;
         };
         let method = request.method().to_string();
         let path = request
@@ -149,7 +156,7 @@ impl Network {
             .map(ToString::to_string)
             .unwrap_or_default();
         let start = Instant::now();
-        let result = self.exchange(request, options, deadline, permit).await;
+        let result = self.exchange(request, timeouts, deadline).await;
         observer(&Report {
             method,
             path,
@@ -164,17 +171,16 @@ impl Network {
 
     async fn exchange(
         &self,
-        mut request: Request<WasiBody>,
-        options: RequestOptions,
+        mut request: Request<RequestBody>,
+        timeouts: Timeouts,
         deadline: Instant,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Response<WasiBody>, RequestError> {
+    ) -> Result<Response<LimitedBody>, RequestError> {
         self.policy
             .check(request.method(), request.uri())
             .map_err(|why| RequestError::new(Kind::Denied, why))?;
         self.inject_token(&mut request);
-        let respond_by = options
-            .first_byte_timeout
+        let respond_by = timeouts
+            .first_byte
             .map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
         let margin = DIAL_MARGIN.min(respond_by.saturating_duration_since(Instant::now()) / 4);
         let exchange = connector::DIAL_BY.scope(respond_by - margin, self.client.request(request));
@@ -185,12 +191,11 @@ impl Network {
                 return Err(RequestError::new(Kind::ReadTimeout, why));
             }
         };
-        let (limit, between) = (self.response_limit, options.between_bytes_timeout);
-        Ok(response
-            .map(|body| LimitedBody::new(body, limit, between, deadline, permit).boxed_unsync()))
+        let (limit, between) = (self.response_limit, timeouts.between_bytes);
+        Ok(response.map(|body| LimitedBody::new(body, limit, between, deadline)))
     }
 
-    fn inject_token(&self, request: &mut Request<WasiBody>) {
+    fn inject_token(&self, request: &mut Request<RequestBody>) {
         if let Some(credential) = &self.credential {
             request.headers_mut().remove(TOKEN_HEADER);
             if origin_of(request.uri()).eq_ignore_ascii_case(&credential.origin) {

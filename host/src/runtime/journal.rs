@@ -1,9 +1,7 @@
 //! What the host observed of a call.
 
 use crate::network::RequestError;
-use http::{Method, Request};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wasmtime_wasi_http::WasiBody;
 
 /// The last request, the reason of its failure, and whether a write was sent.
 #[derive(Default)]
@@ -38,23 +36,18 @@ impl Journal {
         self.entries().out_of_memory
     }
 
-    pub(super) fn begin(&self, request: &Request<WasiBody>) {
-        let path = request
-            .uri()
-            .path_and_query()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+    pub(super) fn begin(&self, method: &str, path: &str, writes: bool) {
         let mut entries = self.entries();
-        entries.request = Some((request.method().to_string(), path));
+        entries.request = Some((method.to_owned(), path.to_owned()));
         entries.detail = None;
-        entries.writes += usize::from(writes(request.method()));
+        entries.writes += usize::from(writes);
     }
 
-    pub(super) fn failed(&self, method: &Method, error: &RequestError) {
+    pub(super) fn failed(&self, error: &RequestError, writes: bool) {
         let mut entries = self.entries();
         entries.detail = error.hidden_detail().map(str::to_owned);
         if error.is_before_sending() {
-            entries.writes -= usize::from(writes(method));
+            entries.writes -= usize::from(writes);
         }
     }
 
@@ -65,8 +58,4 @@ impl Journal {
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn writes(method: &Method) -> bool {
-    *method != Method::GET
 }

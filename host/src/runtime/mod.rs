@@ -1,31 +1,36 @@
 //! The sandbox: one engine, one component linked once, and a fresh store for every call.
 
-mod hooks;
 mod journal;
-mod store;
+mod limits;
+mod steps;
 mod ticker;
+mod wasi_http;
 
-pub(crate) use hooks::Hooks;
 pub(crate) use journal::Journal;
 
-use crate::component::Exports;
+use crate::component::{Operation, StepExports};
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::Network;
 use consul_session_component::engine_config;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use store::State;
+use steps::Embedded;
 use ticker::{Running, Ticker};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, Instance, InstancePre, Linker};
-use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use tokio::time::Instant;
+use wasi_http::Plugin;
+use wasmtime::component::{Component, ComponentNamedList, ComponentType, Lift, Lower};
+use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The built-in component.
-const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
-/// The same component as a command, for other hosts.
-const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"));
+const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.wasm"));
 /// The built-in component, compiled when this crate was built.
-const PLUGIN_COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.cwasm"));
+const EMBEDDED_COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.cwasm"));
+/// The same component for hosts with `wasi:http`.
+const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
+/// The same component as a command.
+const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"));
 
 /// Default limit of concurrent calls.
 const MAX_CALLS: u32 = 256;
@@ -46,12 +51,25 @@ const TABLES: u32 = 4;
 pub struct Runtime(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    component: InstancePre<State>,
-    exports: Exports,
+    component: Linked,
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
+}
+
+/// A component with everything that it imports.
+enum Linked {
+    Embedded(Embedded),
+    Plugin(Plugin),
+}
+
+/// What a call needs besides its parameters.
+pub(crate) struct Call {
+    pub(crate) network: Arc<Network>,
+    pub(crate) journal: Arc<Journal>,
+    /// When the network gives up: a little before the deadline, so that the component can report what it waited for.
+    pub(crate) network_deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 impl fmt::Debug for Runtime {
@@ -77,7 +95,7 @@ impl Runtime {
         if calls == 0 {
             return Err(failed("the number of concurrent calls must be at least 1"));
         }
-        if PLUGIN_COMPILED.is_empty() {
+        if EMBEDDED_COMPILED.is_empty() {
             return Err(failed(
                 "this build contains no component; clippy and documentation builds omit it",
             ));
@@ -89,13 +107,14 @@ impl Runtime {
             unsafe_code,
             reason = "loading code that was compiled when this crate was built"
         )]
-        let component = unsafe { Component::deserialize(&engine, PLUGIN_COMPILED) };
+        let component = unsafe { Component::deserialize(&engine, EMBEDDED_COMPILED) };
         let component = component
             .map_err(|error| failed(&format!("cannot load the built-in component: {error:#}")))?;
         Runtime::link(engine, &component, calls)
     }
 
-    /// Compiles and loads another component with the same exports.
+    /// Compiles and loads another component: one of the world `embedded`, which imports nothing, or one of the world
+    /// `plugin`, which imports `wasi:http`.
     ///
     /// # Errors
     ///
@@ -116,34 +135,28 @@ impl Runtime {
     }
 
     fn link(engine: Engine, component: &Component, calls: u32) -> Result<Runtime> {
-        let unsuitable = |why: String| {
-            failed(&format!(
-                "the component does not fit this host, which provides wasi:http and wasi:io and calls consul:session/sessions and consul:session/action: {why}"
-            ))
+        let component = if StepExports::are_in(component) {
+            Linked::Embedded(Embedded::link(&engine, component)?)
+        } else {
+            Linked::Plugin(Plugin::link(&engine, component)?)
         };
-        let exports = Exports::of(component)
-            .map_err(|missing| unsuitable(format!("it does not export {missing}")))?;
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi_io::add_to_linker_async(&mut linker)
-            .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
-            .map_err(|error| failed(&format!("cannot provide wasi:http: {error:#}")))?;
-        let component = linker
-            .instantiate_pre(component)
-            .map_err(|error| unsuitable(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine)
             .map_err(|error| failed(&format!("cannot start the epoch thread: {error}")))?;
         let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Runtime(Arc::new(Inner {
             ticker,
-            engine,
             component,
-            exports,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
         })))
     }
 
-    /// The bytes of the built-in component.
+    /// The bytes of the built-in component, which imports nothing (world `embedded`).
+    pub fn embedded() -> &'static [u8] {
+        EMBEDDED
+    }
+
+    /// The bytes of the component that imports `wasi:http`, for other hosts (world `plugin`).
     pub fn plugin() -> &'static [u8] {
         PLUGIN
     }
@@ -158,13 +171,21 @@ impl Runtime {
         self.0.calls
     }
 
-    /// A new instance of the component.
-    pub(crate) async fn instantiate(
+    /// Carries out an operation in a fresh store.
+    pub(crate) async fn run<P, T>(
         &self,
-        store: &mut Store<State>,
-    ) -> wasmtime::Result<(&Exports, Instance)> {
-        let instance = self.0.component.instantiate_async(store).await?;
-        Ok((&self.0.exports, instance))
+        call: Call,
+        operation: Operation,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        match &self.0.component {
+            Linked::Embedded(embedded) => embedded.call(call, operation, parameters).await,
+            Linked::Plugin(plugin) => plugin.call(call, operation, parameters).await,
+        }
     }
 
     /// Waits for a free slot.
@@ -198,6 +219,12 @@ fn engine(calls: u32) -> Result<Engine> {
 
 fn failed(message: &str) -> Error {
     Error::new(ErrorKind::Other, message)
+}
+
+fn link_error(why: &str) -> Error {
+    failed(&format!(
+        "the component does not fit this host, which runs the worlds `embedded` and `plugin` of consul:session and provides wasi:http and wasi:io: {why}"
+    ))
 }
 
 /// Held by a running call.

@@ -1,72 +1,7 @@
-//! The component's exports, and the types of the WIT package that they take and return.
-//!
-//! The types mirror `wit/types.wit` and `wit/sessions.wit` field by field; wasmtime checks them against the component
-//! when a function is called. They stay private: public types use durations instead of nanoseconds, and can grow.
+//! The types of `wit/types.wit` that operations take and return.
 
 use crate::error::{Error, ErrorKind, Exchange};
-use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower,
-};
-use wasmtime::{AsContextMut, Store};
-
-const SESSIONS: &str = "consul:session/sessions@0.1.0";
-const ACTION: &str = "consul:session/action@0.1.0";
-
-/// The functions of a component, looked up once.
-pub(crate) struct Exports {
-    pub(crate) create: ComponentExportIndex,
-    pub(crate) destroy: ComponentExportIndex,
-    pub(crate) info: ComponentExportIndex,
-    pub(crate) node: ComponentExportIndex,
-    pub(crate) list: ComponentExportIndex,
-    pub(crate) renew: ComponentExportIndex,
-    pub(crate) ensure: ComponentExportIndex,
-    pub(crate) remove: ComponentExportIndex,
-    pub(crate) run: ComponentExportIndex,
-}
-
-impl Exports {
-    /// Looks up every function, or returns the name of one that is missing.
-    pub(crate) fn of(component: &Component) -> Result<Exports, String> {
-        let find = |interface: &str, name: &str| {
-            component
-                .get_export_index(None, interface)
-                .and_then(|interface| component.get_export_index(Some(&interface), name))
-                .ok_or_else(|| format!("{interface}.{name}"))
-        };
-        Ok(Exports {
-            create: find(SESSIONS, "create")?,
-            destroy: find(SESSIONS, "destroy")?,
-            info: find(SESSIONS, "info")?,
-            node: find(SESSIONS, "node")?,
-            list: find(SESSIONS, "list")?,
-            renew: find(SESSIONS, "renew")?,
-            ensure: find(SESSIONS, "ensure")?,
-            remove: find(SESSIONS, "remove")?,
-            run: find(ACTION, "run")?,
-        })
-    }
-}
-
-/// Calls a function that returns a single value.
-pub(crate) async fn call<T, P, R>(
-    instance: &Instance,
-    store: &mut Store<T>,
-    function: &ComponentExportIndex,
-    parameters: P,
-) -> wasmtime::Result<R>
-where
-    T: Send + 'static,
-    P: ComponentNamedList + Lower + Send + Sync,
-    R: ComponentType + Lift + Send + Sync + 'static,
-    (R,): ComponentNamedList + Lift,
-{
-    let function = instance.get_typed_func::<P, (R,)>(store.as_context_mut(), function)?;
-    let (result,) = function
-        .call_async(store.as_context_mut(), parameters)
-        .await?;
-    Ok(result)
-}
+use wasmtime::component::{ComponentType, Lift, Lower};
 
 #[derive(ComponentType, Lower)]
 #[component(record)]

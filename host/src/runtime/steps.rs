@@ -1,0 +1,247 @@
+//! Runs components of the world `embedded`: the host calls the component step by step, and sends its requests in between.
+
+use super::limits::{Limits, MAX_PASSED};
+use super::{Call, link_error};
+use crate::component::steps::{
+    Header, Method, Request, Response, ResponseHeader, Scheme, Timeouts, TransportError,
+    TransportErrorKind,
+};
+use crate::component::{Operation, StepExports};
+use crate::error::Result;
+use crate::network::{self, Kind, RequestError, TOKEN_HEADER};
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use http_body_util::{BodyExt, Either, Full};
+use std::time::Duration;
+use tokio::time::Instant;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, InstancePre,
+    Lift, Linker, Lower,
+};
+use wasmtime::{Engine, Store, UpdateDeadline};
+
+/// A component that imports nothing.
+pub(super) struct Embedded {
+    instances: InstancePre<Limits>,
+    exports: StepExports,
+}
+
+impl Embedded {
+    pub(super) fn link(engine: &Engine, component: &Component) -> Result<Embedded> {
+        let exports = StepExports::of(component)
+            .map_err(|missing| link_error(&format!("it does not export {missing}")))?;
+        let instances = Linker::new(engine)
+            .instantiate_pre(component)
+            .map_err(|error| link_error(&format!("{error:#}")))?;
+        Ok(Embedded { instances, exports })
+    }
+
+    /// Carries out an operation in a fresh store.
+    pub(super) async fn call<P, T>(
+        &self,
+        call: Call,
+        operation: Operation,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let mut sandbox = Sandbox::new(self, &call).await?;
+        let exports = &self.exports;
+        let mut next: Option<Request> = sandbox
+            .step(exports.start.of(operation), parameters)
+            .await?;
+        while let Some(request) = next {
+            let response = call.exchange(request).await;
+            let response = match &response {
+                Ok(response) => Ok(response.lowered()),
+                Err(error) => Err(transport_error(error)),
+            };
+            next = sandbox.step(&exports.resume, (response,)).await?;
+        }
+        sandbox.step(exports.finish.of(operation), ()).await
+    }
+}
+
+/// An instance in a store of its own.
+struct Sandbox {
+    store: Store<Limits>,
+    instance: Instance,
+}
+
+impl Sandbox {
+    async fn new(component: &Embedded, call: &Call) -> wasmtime::Result<Sandbox> {
+        let limits = Limits::new(call.journal.clone());
+        let mut store = Store::new(component.instances.engine(), limits);
+        store.limiter(|limits| limits);
+        store.set_hostcall_fuel(MAX_PASSED);
+        let deadline = call.deadline;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if Instant::now() >= deadline {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        let instance = component.instances.instantiate_async(&mut store).await?;
+        Ok(Sandbox { store, instance })
+    }
+
+    /// Calls a function. The component is interrupted at the deadline of the call, and yields to other calls before.
+    async fn step<P, R>(
+        &mut self,
+        function: &ComponentExportIndex,
+        parameters: P,
+    ) -> wasmtime::Result<R>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let function = self
+            .instance
+            .get_typed_func::<P, (R,)>(&mut self.store, function)?;
+        let (result,) = function.call_async(&mut self.store, parameters).await?;
+        Ok(result)
+    }
+}
+
+/// A response with its whole body.
+struct Complete {
+    head: http::response::Parts,
+    body: Bytes,
+}
+
+impl Complete {
+    /// The response as the component takes it: with the headers that it needs.
+    fn lowered(&self) -> Response<'_> {
+        let headers = self.head.headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str();
+            let needed = name.starts_with("x-consul-")
+                || ["content-type", "content-encoding", "location"].contains(&name);
+            let value = value.to_str().ok().filter(|_| needed)?;
+            Some(ResponseHeader { name, value })
+        });
+        Response {
+            status: self.head.status.as_u16(),
+            headers: headers.collect(),
+            body: &self.body,
+        }
+    }
+}
+
+impl Call {
+    /// Sends a component's request and reads the whole response.
+    async fn exchange(&self, request: Request) -> std::result::Result<Complete, RequestError> {
+        let writes = request.writes || !matches!(request.method, Method::Get);
+        let timeouts = timeouts(request.timeouts);
+        let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
+        let outgoing = outgoing(request, self.network.injects_token())?;
+        let path = outgoing.uri().path_and_query();
+        self.journal.begin(
+            outgoing.method().as_str(),
+            path.map_or("", |path| path.as_str()),
+            writes,
+        );
+        let result = async {
+            let response = self.network.send(outgoing, timeouts, self.network_deadline);
+            let (head, mut body) = response.await?.into_parts();
+            body.limit(max_body);
+            let body = body.collect().await?.to_bytes();
+            Ok(Complete { head, body })
+        };
+        result
+            .await
+            .inspect_err(|error| self.journal.failed(error, writes))
+    }
+}
+
+fn timeouts(timeouts: Timeouts) -> network::Timeouts {
+    network::Timeouts {
+        first_byte: Some(Duration::from_nanos(timeouts.first_byte)),
+        between_bytes: Some(Duration::from_nanos(timeouts.between_bytes)),
+    }
+}
+
+/// Builds the request. A component other than the built-in one may have put anything into it.
+fn outgoing(
+    request: Request,
+    injects_token: bool,
+) -> std::result::Result<http::Request<network::RequestBody>, RequestError> {
+    let malformed = |what: &str| {
+        RequestError::new(
+            Kind::Malformed,
+            format!("the {what} of the request is malformed"),
+        )
+    };
+    let path = PathAndQuery::try_from(request.path_with_query).map_err(|_| malformed("path"))?;
+    let uri = Uri::builder()
+        .scheme(match request.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        })
+        .authority(request.authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|_| malformed("authority"))?;
+    let method = method(request.method);
+    let length = request.body.len();
+    let mut outgoing = http::Request::new(Either::Left(Full::new(Bytes::from(request.body))));
+    *outgoing.uri_mut() = uri;
+    for Header { name, value } in request.headers {
+        let name = HeaderName::try_from(name).map_err(|_| malformed("header"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| malformed("header"))?;
+        if is_forbidden(&name) || (injects_token && name == TOKEN_HEADER) {
+            let why = format!("the component must not send the header `{name}`");
+            return Err(RequestError::new(Kind::Malformed, why));
+        }
+        outgoing.headers_mut().append(name, value);
+    }
+    if method != http::Method::GET {
+        outgoing
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
+    }
+    *outgoing.method_mut() = method;
+    Ok(outgoing)
+}
+
+/// The headers that `wasi:http` forbids, too.
+fn is_forbidden(name: &HeaderName) -> bool {
+    *name == header::AUTHORIZATION || wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
+}
+
+fn method(method: Method) -> http::Method {
+    match method {
+        Method::Get => http::Method::GET,
+        Method::Put => http::Method::PUT,
+        Method::Delete => http::Method::DELETE,
+    }
+}
+
+fn transport_error(error: &RequestError) -> TransportError {
+    TransportError {
+        kind: match error.kind() {
+            Kind::Denied => TransportErrorKind::Denied,
+            Kind::TooMany => TransportErrorKind::TooManyConnections,
+            Kind::AddressDenied => TransportErrorKind::AddressDenied,
+            Kind::Resolve => TransportErrorKind::Unresolved,
+            Kind::ConnectTimeout => TransportErrorKind::ConnectTimeout,
+            Kind::Refused => TransportErrorKind::ConnectionRefused,
+            Kind::Unreachable => TransportErrorKind::Unreachable,
+            Kind::Certificate => TransportErrorKind::UntrustedCertificate,
+            Kind::Handshake => TransportErrorKind::TlsHandshake,
+            Kind::Alert => TransportErrorKind::TlsAlert,
+            Kind::ReadTimeout => TransportErrorKind::ResponseTimeout,
+            Kind::Terminated => TransportErrorKind::ConnectionClosed,
+            Kind::Incomplete => TransportErrorKind::Incomplete,
+            Kind::TooLarge => TransportErrorKind::BodyTooLarge,
+            Kind::NotHttp => TransportErrorKind::NotHttp,
+            Kind::Malformed | Kind::Internal => TransportErrorKind::Other,
+        },
+        detail: error.visible_detail().map(str::to_owned),
+        maybe_sent: !error.is_before_sending(),
+    }
+}

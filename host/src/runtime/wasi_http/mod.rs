@@ -1,0 +1,105 @@
+//! Runs components of the world `plugin`: the component calls `wasi:http`, and the host's part of it blocks the component
+//! until there is a response.
+
+mod hooks;
+
+use super::limits::{Limits, MAX_PASSED};
+use super::{Call, link_error};
+use crate::component::{self, Functions, Operation};
+use crate::error::Result;
+use hooks::Hooks;
+use tokio::time::Instant;
+use wasmtime::component::{
+    Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower, ResourceTable,
+};
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::IoView;
+
+/// A component that is linked with `wasi:http`.
+pub(super) struct Plugin {
+    instances: InstancePre<State>,
+    functions: Functions,
+}
+
+impl Plugin {
+    pub(super) fn link(engine: &Engine, component: &Component) -> Result<Plugin> {
+        let functions = component::plugin_exports(component)
+            .map_err(|missing| link_error(&format!("it does not export {missing}")))?;
+        let mut linker = Linker::new(engine);
+        let instances = wasmtime_wasi_io::add_to_linker_async(&mut linker)
+            .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+            .and_then(|()| linker.instantiate_pre(component))
+            .map_err(|error| link_error(&format!("{error:#}")))?;
+        Ok(Plugin {
+            instances,
+            functions,
+        })
+    }
+
+    /// Carries out an operation in a fresh store.
+    pub(super) async fn call<P, T>(
+        &self,
+        call: Call,
+        operation: Operation,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let mut store = self.store(call);
+        let instance = self.instances.instantiate_async(&mut store).await?;
+        let function = self.functions.of(operation);
+        let function = instance.get_typed_func::<P, (T,)>(&mut store, function)?;
+        let (result,) = function.call_async(&mut store, parameters).await?;
+        Ok(result)
+    }
+
+    /// A store for one call. The component is interrupted at the deadline, whatever it is doing.
+    fn store(&self, call: Call) -> Store<State> {
+        let deadline = call.deadline;
+        let state = State {
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            limits: Limits::new(call.journal.clone()),
+            hooks: Hooks::new(call),
+        };
+        let mut store = Store::new(self.instances.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(MAX_PASSED);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if Instant::now() >= deadline {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        store
+    }
+}
+
+/// The state behind a store.
+struct State {
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    limits: Limits,
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
