@@ -4,7 +4,7 @@ use crate::request::{self, Consistency, Request};
 use crate::response::Context;
 use crate::session::StoredSession;
 use crate::transport::{Call, Response, Transport};
-use crate::types::{Agent, NewSession};
+use crate::types::{Agent, NewSession, Session};
 use consul_session_core::duration::SECOND;
 use consul_session_core::redact::Redactor;
 use consul_session_core::settings::check_token;
@@ -20,13 +20,34 @@ pub struct Consul<'a, T> {
     transport: T,
 }
 
-/// Sessions that Consul listed.
+/// Sessions that Consul listed: as it stored them, or only decoded.
 #[derive(Debug, PartialEq)]
-pub struct StoredSessions {
+pub struct Sessions<S> {
     /// The sessions, ordered by id.
-    pub sessions: Vec<StoredSession>,
+    pub sessions: Vec<S>,
     /// Whether Consul says that it omitted some.
     pub filtered: bool,
+}
+
+/// Sessions with their JSON.
+pub type StoredSessions = Sessions<StoredSession>;
+
+/// A session as an operation needs it.
+pub trait FromResponse: Sized {
+    /// Decodes a list of sessions.
+    fn sessions(context: &Context<'_>, response: &Response) -> Result<Vec<Self>>;
+}
+
+impl FromResponse for StoredSession {
+    fn sessions(context: &Context<'_>, response: &Response) -> Result<Vec<StoredSession>> {
+        context.sessions(response)
+    }
+}
+
+impl FromResponse for Session {
+    fn sessions(context: &Context<'_>, response: &Response) -> Result<Vec<Session>> {
+        context.decoded_sessions(response)
+    }
 }
 
 impl<'a, T: Transport> Consul<'a, T> {
@@ -62,27 +83,35 @@ impl<'a, T: Transport> Consul<'a, T> {
     }
 
     /// Returns the session with this id: none or one.
-    pub async fn info(&self, id: &str, consistency: Consistency) -> Result<StoredSessions> {
+    pub async fn info<S: FromResponse>(
+        &self,
+        id: &str,
+        consistency: Consistency,
+    ) -> Result<Sessions<S>> {
         self.read(&request::info(self.agent, id, consistency)?)
             .await
     }
 
     /// Returns the sessions of a node.
-    pub async fn node(&self, name: &str, consistency: Consistency) -> Result<StoredSessions> {
+    pub async fn node<S: FromResponse>(
+        &self,
+        name: &str,
+        consistency: Consistency,
+    ) -> Result<Sessions<S>> {
         self.read(&request::node(self.agent, name, consistency)?)
             .await
     }
 
     /// Returns all sessions.
-    pub async fn list(&self, consistency: Consistency) -> Result<StoredSessions> {
+    pub async fn list<S: FromResponse>(&self, consistency: Consistency) -> Result<Sessions<S>> {
         self.read(&request::list(self.agent, consistency)).await
     }
 
     /// Renews a session and returns it.
-    pub async fn renew(&self, id: &str) -> Result<StoredSession> {
+    pub async fn renew<S: FromResponse>(&self, id: &str) -> Result<S> {
         let request = request::renew(self.agent, id)?;
         self.exchange(&request, |context, response| {
-            let session = context.sessions(response)?.into_iter().next();
+            let session = S::sessions(context, response)?.into_iter().next();
             session.ok_or_else(|| {
                 let message = format!("cannot {}: Consul returned no session", request.purpose);
                 Error::new(ErrorKind::NotFound, message)
@@ -91,10 +120,10 @@ impl<'a, T: Transport> Consul<'a, T> {
         .await
     }
 
-    async fn read(&self, request: &Request) -> Result<StoredSessions> {
+    async fn read<S: FromResponse>(&self, request: &Request) -> Result<Sessions<S>> {
         self.exchange(request, |context, response| {
-            Ok(StoredSessions {
-                sessions: context.sessions(response)?,
+            Ok(Sessions {
+                sessions: S::sessions(context, response)?,
                 filtered: response.filtered,
             })
         })

@@ -51,7 +51,7 @@ pub async fn find<T: Transport>(
     name: &str,
     node: Option<&str>,
 ) -> Result<StoredSessions> {
-    let listed = match node {
+    let listed: StoredSessions = match node {
         Some(node) => consul.node(node, Consistency::Consistent).await?,
         None => consul.list(Consistency::Consistent).await?,
     };
@@ -248,7 +248,7 @@ async fn converge<T: Transport>(
     });
     let oldest = rivals.into_iter().next();
     match &oldest {
-        None => match consul.renew(id).await {
+        None => match consul.renew::<StoredSession>(id).await {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
             Ok(_) => {

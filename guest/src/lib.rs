@@ -20,8 +20,9 @@
 //! | `http` | HTTP over `wasi:http` (WebAssembly only) |
 //! | [`response`] | **a response becomes a value or an error** |
 //! | [`session`] | Consul's JSON of a session |
+//! | `memory` | the allocator (WebAssembly without WASI only) |
 //!
-//! Everything except `embedded`, `command`, `component` and `http` is pure and tested natively. The types are those of `wit/`;
+//! Everything except `embedded`, `command`, `component`, `http` and `memory` is pure and tested natively. The types are those of `wit/`;
 //! addresses, durations, parameters and errors come from `consul-session-core`, which the host shares.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -39,6 +40,8 @@ mod embedded;
 pub mod ensure;
 #[cfg(all(target_arch = "wasm32", feature = "plugin"))]
 mod http;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+mod memory;
 pub mod operations;
 pub mod perform;
 pub mod request;

@@ -1,7 +1,7 @@
 //! The operations of the interface `sessions`: each parses its parameters, carries out the exchanges and returns the WIT
 //! value of its result.
 
-use crate::consul::{Consul, StoredSessions};
+use crate::consul::{Consul, Sessions};
 use crate::ensure;
 use crate::request::Consistency;
 use crate::transport::Transport;
@@ -24,11 +24,7 @@ pub async fn destroy(agent: &Agent, id: &str, via: impl Transport) -> Result<()>
 pub async fn info(agent: &Agent, id: &str, via: impl Transport) -> Result<Option<Session>> {
     let consul = Consul::new(agent, via)?;
     let found = consul.info(id, Consistency::Default).await?;
-    Ok(found
-        .sessions
-        .into_iter()
-        .next()
-        .map(|stored| stored.session))
+    Ok(found.sessions.into_iter().next())
 }
 
 /// Returns the sessions of a node.
@@ -45,7 +41,7 @@ pub async fn list(agent: &Agent, via: impl Transport) -> Result<Listing> {
 
 /// Renews a session and returns it.
 pub async fn renew(agent: &Agent, id: &str, via: impl Transport) -> Result<Session> {
-    Ok(Consul::new(agent, via)?.renew(id).await?.session)
+    Ok(Consul::new(agent, via)?.renew(id).await?)
 }
 
 /// Makes sure that one session of a name exists.
@@ -87,14 +83,10 @@ pub async fn remove(
         .collect())
 }
 
-impl From<StoredSessions> for Listing {
-    fn from(found: StoredSessions) -> Listing {
+impl From<Sessions<Session>> for Listing {
+    fn from(found: Sessions<Session>) -> Listing {
         Listing {
-            sessions: found
-                .sessions
-                .into_iter()
-                .map(|stored| stored.session)
-                .collect(),
+            sessions: found.sessions,
             filtered: found.filtered,
         }
     }

@@ -360,7 +360,7 @@ async fn renew<T: Transport>(action: &Action, consul: &Consul<'_, T>) -> Result<
         Some(id) => session_id::parse(id)?,
         None => renewable(action, consul).await?,
     };
-    let stored = if action.check_mode {
+    let stored: StoredSession = if action.check_mode {
         let found = consul.info(&id, Consistency::Default).await?;
         if found.filtered && found.sessions.is_empty() {
             return Err(ensure::filtered(&format!("renew the session {id}")));

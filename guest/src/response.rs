@@ -5,8 +5,9 @@
 //! request puts a prefix before them (`rpc error making call: `), and newer versions one more (`apply failed: `).
 
 use crate::request::{Method, Request};
-use crate::session::StoredSession;
+use crate::session::{Decoded, StoredSession};
 use crate::transport::{Response, TransportError, TransportErrorKind as Kind};
+use crate::types::Session;
 use consul_session_core::redact::{CUT, Redactor};
 use consul_session_core::{Address, Error, ErrorKind, Exchange, Result, session_id};
 use serde_json::Value;
@@ -43,6 +44,26 @@ impl Context<'_> {
                 })
             })
             .collect()
+    }
+
+    /// Like [`Context::sessions`], without the JSON of each session. The tree of the whole response is built only for the
+    /// message of an error.
+    pub fn decoded_sessions(&self, response: &Response) -> Result<Vec<Session>> {
+        if self.is_json(response)
+            && let Ok(sessions) = serde_json::from_slice::<Vec<Decoded>>(&response.body)
+        {
+            return Ok(sessions
+                .into_iter()
+                .map(|Decoded(session)| session)
+                .collect());
+        }
+        let sessions = self.sessions(response)?;
+        Ok(sessions.into_iter().map(|stored| stored.session).collect())
+    }
+
+    /// Whether a response should be Consul's JSON.
+    fn is_json(&self, response: &Response) -> bool {
+        response.status == 200 && response.content_encoding.is_none()
     }
 
     /// Decodes the response to a create, and returns the id.

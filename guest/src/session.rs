@@ -2,7 +2,10 @@
 
 use crate::types::{Behavior, NewSession, ServiceCheck, Session};
 use consul_session_core::duration::{parse_go, to_consul};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
+use std::fmt;
 
 /// A session as Consul sent it: decoded for the typed interface, and untouched for the action interface, so that fields
 /// this version does not know are not lost.
@@ -17,96 +20,170 @@ pub struct StoredSession {
 impl StoredSession {
     /// Decodes one session. The error is a phrase for people.
     pub fn from_json(json: Value) -> Result<StoredSession, String> {
-        let fields = Fields(&json);
-        let ttl = match fields.string("TTL")? {
-            "" => 0,
-            text => parse_go(text)
-                .and_then(|ttl| u64::try_from(ttl).ok())
-                .ok_or_else(|| format!("TTL `{text}` is not a duration"))?,
-        };
-        let id = fields.string("ID")?;
-        if id.is_empty() {
-            return Err("a session has no ID".to_owned());
+        match Decoded::deserialize(&json) {
+            Ok(Decoded(session)) => Ok(StoredSession { session, json }),
+            Err(error) => Err(error.to_string()),
         }
-        let create_index = fields
-            .number("CreateIndex", Value::as_u64)?
-            .ok_or("CreateIndex is missing")?;
-        let session = Session {
-            id: id.to_owned(),
-            name: fields.string("Name")?.to_owned(),
-            node: fields.string("Node")?.to_owned(),
-            lock_delay: fields.number("LockDelay", Value::as_i64)?.unwrap_or(0),
-            behavior: match fields.string("Behavior")? {
-                "" | "release" => Behavior::Release,
-                "delete" => Behavior::Delete,
-                other => return Err(format!("unknown Behavior `{other}`")),
-            },
-            ttl: (ttl > 0).then_some(ttl),
-            node_checks: fields.list("NodeChecks", |value| value.as_str().map(str::to_owned))?,
-            service_checks: fields.list("ServiceChecks", service_check)?,
-            checks: fields.list("Checks", |value| value.as_str().map(str::to_owned))?,
-            namespace: fields.non_empty_string("Namespace")?,
-            partition: fields.non_empty_string("Partition")?,
-            create_index,
-            // Old versions of Consul did not send it.
-            modify_index: fields
-                .number("ModifyIndex", Value::as_u64)?
-                .unwrap_or(create_index),
-        };
-        Ok(StoredSession { session, json })
     }
 }
 
-fn service_check(value: &Value) -> Option<ServiceCheck> {
-    let fields = Fields(value);
-    Some(ServiceCheck {
-        id: value.get("ID")?.as_str()?.to_owned(),
-        namespace: fields.non_empty_string("Namespace").ok()?,
-    })
+/// A decoded session. Its errors are phrases for people, but hide errors of the JSON's syntax.
+pub struct Decoded(pub Session);
+
+/// The fields of Consul's session.
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Field {
+    #[serde(rename = "ID")]
+    Id,
+    Name,
+    Node,
+    LockDelay,
+    Behavior,
+    #[serde(rename = "TTL")]
+    Ttl,
+    NodeChecks,
+    ServiceChecks,
+    Checks,
+    Namespace,
+    Partition,
+    CreateIndex,
+    ModifyIndex,
+    #[serde(other)]
+    Unknown,
 }
 
-/// The fields of one of Consul's objects. A missing field and `null` are the same.
-struct Fields<'a>(&'a Value);
+impl<'de> Deserialize<'de> for Decoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Error> {
+        deserializer.deserialize_map(SessionVisitor)
+    }
+}
 
-impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+struct SessionVisitor;
+
+impl<'de> Visitor<'de> for SessionVisitor {
+    type Value = Decoded;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a session")
     }
 
-    fn string(&self, name: &str) -> Result<&'a str, String> {
-        match self.get(name) {
-            None => Ok(""),
-            Some(value) => value
-                .as_str()
-                .ok_or_else(|| format!("{name} is not a string")),
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded, A::Error> {
+        let mut session = Session {
+            id: String::new(),
+            name: String::new(),
+            node: String::new(),
+            lock_delay: 0,
+            behavior: Behavior::Release,
+            ttl: None,
+            node_checks: Vec::new(),
+            service_checks: Vec::new(),
+            checks: Vec::new(),
+            namespace: None,
+            partition: None,
+            create_index: 0,
+            modify_index: 0,
+        };
+        let (mut created, mut modified) = (None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Id => session.id = string(&mut map, "ID")?,
+                Field::Name => session.name = string(&mut map, "Name")?,
+                Field::Node => session.node = string(&mut map, "Node")?,
+                Field::LockDelay => {
+                    session.lock_delay = number(&mut map, "LockDelay")?.unwrap_or(0);
+                }
+                Field::Behavior => {
+                    let behavior = string(&mut map, "Behavior")?;
+                    session.behavior = match behavior.as_str() {
+                        "" | "release" => Behavior::Release,
+                        "delete" => Behavior::Delete,
+                        _ => {
+                            return Err(A::Error::custom(format_args!(
+                                "unknown Behavior `{behavior}`"
+                            )));
+                        }
+                    };
+                }
+                Field::Ttl => session.ttl = ttl(&string(&mut map, "TTL")?)?,
+                Field::NodeChecks => session.node_checks = list(&mut map, "NodeChecks")?,
+                Field::ServiceChecks => {
+                    let checks: Vec<Check> = list(&mut map, "ServiceChecks")?;
+                    session.service_checks = checks.into_iter().map(ServiceCheck::from).collect();
+                }
+                Field::Checks => session.checks = list(&mut map, "Checks")?,
+                Field::Namespace => session.namespace = non_empty(string(&mut map, "Namespace")?),
+                Field::Partition => session.partition = non_empty(string(&mut map, "Partition")?),
+                Field::CreateIndex => created = number(&mut map, "CreateIndex")?,
+                Field::ModifyIndex => modified = number(&mut map, "ModifyIndex")?,
+                Field::Unknown => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
         }
-    }
-
-    fn non_empty_string(&self, name: &str) -> Result<Option<String>, String> {
-        let text = self.string(name)?;
-        Ok((!text.is_empty()).then(|| text.to_owned()))
-    }
-
-    fn number<N>(&self, name: &str, read: fn(&Value) -> Option<N>) -> Result<Option<N>, String> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => match read(value) {
-                Some(number) => Ok(Some(number)),
-                None => Err(format!("{name} is not a whole number in its range")),
-            },
+        if session.id.is_empty() {
+            return Err(A::Error::custom("a session has no ID"));
         }
+        session.create_index = created.ok_or_else(|| A::Error::custom("CreateIndex is missing"))?;
+        // Old versions of Consul did not send it.
+        session.modify_index = modified.unwrap_or(session.create_index);
+        Ok(Decoded(session))
     }
+}
 
-    fn list<V>(&self, name: &str, read: fn(&Value) -> Option<V>) -> Result<Vec<V>, String> {
-        let malformed = || format!("{name} is malformed");
-        match self.get(name) {
-            None => Ok(Vec::new()),
-            Some(value) => value
-                .as_array()
-                .ok_or_else(malformed)?
-                .iter()
-                .map(|value| read(value).ok_or_else(malformed))
-                .collect(),
+/// A text. A missing field, `null` and the empty text are the same.
+fn string<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<String, A::Error> {
+    let text: Option<String> = map
+        .next_value()
+        .map_err(|_| A::Error::custom(format_args!("{name} is not a string")))?;
+    Ok(text.unwrap_or_default())
+}
+
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn number<'de, A: MapAccess<'de>, N: Deserialize<'de>>(
+    map: &mut A,
+    name: &str,
+) -> Result<Option<N>, A::Error> {
+    map.next_value()
+        .map_err(|_| A::Error::custom(format_args!("{name} is not a whole number in its range")))
+}
+
+fn list<'de, A: MapAccess<'de>, V: Deserialize<'de>>(
+    map: &mut A,
+    name: &str,
+) -> Result<Vec<V>, A::Error> {
+    let list: Option<Vec<V>> = map
+        .next_value()
+        .map_err(|_| A::Error::custom(format_args!("{name} is malformed")))?;
+    Ok(list.unwrap_or_default())
+}
+
+fn ttl<E: Error>(text: &str) -> Result<Option<u64>, E> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ttl = parse_go(text).and_then(|ttl| u64::try_from(ttl).ok());
+    let ttl = ttl.ok_or_else(|| E::custom(format_args!("TTL `{text}` is not a duration")))?;
+    Ok((ttl > 0).then_some(ttl))
+}
+
+/// A service check as Consul sends it.
+#[derive(Deserialize)]
+struct Check {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Namespace", default)]
+    namespace: Option<String>,
+}
+
+impl From<Check> for ServiceCheck {
+    fn from(check: Check) -> ServiceCheck {
+        ServiceCheck {
+            id: check.id,
+            namespace: check.namespace.and_then(non_empty),
         }
     }
 }

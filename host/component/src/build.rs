@@ -23,6 +23,8 @@ pub struct Artifact {
     pub target: &'static str,
     /// The cargo features.
     pub features: &'static [&'static str],
+    /// The cargo profile.
+    pub profile: &'static str,
 }
 
 /// The component with the world `embedded`.
@@ -31,6 +33,8 @@ pub const EMBEDDED: Artifact = Artifact {
     package: "consul-session-guest",
     target: "wasm32-unknown-unknown",
     features: &[],
+    // The host compiles it once, ahead of time, so speed counts.
+    profile: "component-fast",
 };
 
 /// The component with the world `plugin`.
@@ -39,6 +43,7 @@ pub const PLUGIN: Artifact = Artifact {
     package: "consul-session-guest",
     target: "wasm32-unknown-unknown",
     features: &["plugin"],
+    profile: "component",
 };
 
 /// The component with the world `command`.
@@ -47,6 +52,7 @@ pub const COMMAND: Artifact = Artifact {
     package: "consul-session-guest",
     target: "wasm32-wasip2",
     features: &["command"],
+    profile: "component",
 };
 
 impl Artifact {
@@ -66,12 +72,12 @@ impl Artifact {
             .current_dir(workspace)
             .args(["rustc", "--lib", "--crate-type", "cdylib", "--locked"])
             .args(["--package", self.package, "--target", self.target])
-            .args(["--profile", "component"])
+            .args(["--profile", self.profile])
             .args(["--features", &self.features.join(",")])
             .arg("--target-dir")
             .arg(target_dir);
         remove_outer_variables(&mut cargo);
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace)?);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(workspace)?);
         let output = cargo
             .output()
             .context("cannot run cargo for the component")?;
@@ -81,10 +87,23 @@ impl Artifact {
             String::from_utf8_lossy(&output.stderr)
         );
         let file = format!("{}.wasm", self.package.replace('-', "_"));
-        let built = target_dir.join(self.target).join("component").join(file);
+        let built = target_dir.join(self.target).join(self.profile).join(file);
         let component =
             std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         self.with_metadata(&component)
+    }
+
+    /// Compresses relocations (14 KB) and lays out the memory. The stack has room for the deepest JSON, and without WASI the
+    /// initial memory has room for a usual call (`guest/src/memory.rs`).
+    fn rustflags(&self, workspace: &Path) -> Result<OsString> {
+        let mut flags = remapped_paths(workspace)?;
+        flags.push("-Clink-arg=--compress-relocations".into());
+        if self.target.ends_with("-unknown") {
+            flags.push("-Clink-arg=-zstack-size=131072".into());
+            flags.push("-Clink-arg=--initial-memory=524288".into());
+        }
+        // The separator that cargo expects.
+        Ok(flags.join(OsStr::new("\u{1f}")))
     }
 
     /// Writes name, version, license and source into the sections that registries read.
@@ -124,14 +143,14 @@ fn belongs_to_outer_build(variable: &str) -> bool {
     of_cargo || variable.starts_with("RUSTC") || variable.ends_with("RUSTFLAGS")
 }
 
-/// Keeps the paths of this machine out of the component, and compresses relocations (14 KB).
-fn rustflags(workspace: &Path) -> Result<OsString> {
+/// Keeps the paths of this machine out of the component.
+fn remapped_paths(workspace: &Path) -> Result<Vec<OsString>> {
     let workspace = workspace.canonicalize()?;
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
         let home = env::var_os("HOME").or_else(|| env::var_os("USERPROFILE"))?;
         Some(PathBuf::from(home).join(".cargo"))
     });
-    let mut flags = vec![OsString::from("-Clink-arg=--compress-relocations")];
+    let mut flags = Vec::new();
     let mut remap = |from: &Path, to: &str| {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);
@@ -154,8 +173,7 @@ fn rustflags(workspace: &Path) -> Result<OsString> {
         &Path::new(sysroot.trim()).join("lib/rustlib/src/rust"),
         "rust",
     );
-    // The separator that cargo expects.
-    Ok(flags.join(OsStr::new("\u{1f}")))
+    Ok(flags)
 }
 
 /// Installs the target's standard library if it is missing. rustup does so by itself for the targets named in
