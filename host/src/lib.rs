@@ -37,8 +37,11 @@
 //! | `client/call.rs` | one call: its deadline, and the error if it is cut short |
 //! | `client/hints.rs` | what is added to a component's errors, and what is removed |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
-//! | `runtime/steps.rs` | a component that imports nothing, in a fresh store per call; its requests are sent between its steps |
-//! | `runtime/wasi_http/mod.rs` | a component that imports `wasi:http`, in a fresh store per call |
+//! | `runtime/embedded/mod.rs` | runs a component that imports nothing, in a fresh instance per call |
+//! | `runtime/embedded/sandbox.rs` | an instance in a store of its own, and its steps |
+//! | `runtime/embedded/exchange.rs` | **a component's request becomes an HTTP request** |
+//! | `runtime/embedded/kept.rs` | instances that a client uses again, if it asks for that |
+//! | `runtime/wasi_http/mod.rs` | runs a component that imports `wasi:http`, in a fresh instance per call |
 //! | `runtime/wasi_http/hooks.rs` | its requests |
 //! | `runtime/limits.rs` | the limits of a store |
 //! | `runtime/journal.rs` | what the host observed of a call |

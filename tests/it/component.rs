@@ -7,8 +7,10 @@ use std::fs;
 use tempfile::TempDir;
 use wasmparser::{Encoding, Parser, Payload, Validator};
 
-/// Maximum size of the component in bytes: users download, audit and compile it.
+/// Maximum size of the plugin in bytes: users download, audit and compile it.
 const MAX_SIZE: usize = 320_000;
+/// Maximum size of the embedded component, which is compiled for speed.
+const MAX_EMBEDDED_SIZE: usize = 384_000;
 
 fn component() -> Vec<u8> {
     artifact("plugin")
@@ -138,7 +140,11 @@ fn component_imports_only_http() {
 fn embedded_component_imports_nothing() {
     let embedded = artifact("embedded");
     assert!(is_valid(&embedded));
-    assert!(embedded.len() <= MAX_SIZE, "{} bytes", embedded.len());
+    assert!(
+        embedded.len() <= MAX_EMBEDDED_SIZE,
+        "{} bytes",
+        embedded.len()
+    );
     let surface = surface(&embedded);
     assert_eq!(surface.imports, Vec::<String>::new());
     for needed in ["types", "steps", "start", "finish"] {

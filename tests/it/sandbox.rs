@@ -19,6 +19,7 @@ const HOSTILE: Artifact = Artifact {
     package: "consul-session-hostile",
     target: "wasm32-unknown-unknown",
     features: &[],
+    profile: "component",
 };
 
 /// Returns a runtime with the hostile component, which is built once for all tests.

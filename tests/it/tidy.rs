@@ -150,6 +150,7 @@ fn module_tables_list_every_file() {
         "network",
         "policy",
         "runtime",
+        "runtime/embedded",
         "runtime/wasi_http",
     ] {
         let path = Path::new("host/src").join(folder);

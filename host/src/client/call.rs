@@ -11,12 +11,14 @@ use tokio::time::Instant;
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
 impl Client {
-    /// Carries out an operation in a fresh store, under a deadline.
+    /// Carries out an operation in a fresh instance, under a deadline. `input` is the size of the parameters in bytes, if
+    /// they can be large.
     pub(super) async fn sandboxed<'a, P, T>(
         &'a self,
         timeout: Duration,
         journal: &Arc<Journal>,
         operation: Operation,
+        input: usize,
         parameters: impl FnOnce(&'a Agent) -> P,
     ) -> Result<T>
     where
@@ -40,8 +42,11 @@ impl Client {
             journal: journal.clone(),
             network_deadline,
             deadline,
+            kept: inner.kept.clone(),
         };
-        let run = inner.runtime.run(call, operation, parameters(&inner.agent));
+        let run = inner
+            .runtime
+            .run(call, operation, input, parameters(&inner.agent));
         match tokio::time::timeout_at(deadline, run).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(self.trapped(&error, timeout, journal)),

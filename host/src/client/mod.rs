@@ -12,7 +12,7 @@ use crate::component::types as wire;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::outcome::{Outcome, failure_from_component};
-use crate::runtime::{Journal, Runtime};
+use crate::runtime::{Journal, Kept, Runtime};
 use crate::session::{Ensured, Listing, NewSession, OnDifference, Session};
 use consul_session_core::Address;
 use consul_session_core::arguments::{self, MAX_PARAMETERS};
@@ -40,6 +40,8 @@ struct Inner {
     agent: wire::Agent,
     timeout: Duration,
     calls: Semaphore,
+    /// Instances to use again, if the client was asked to.
+    kept: Option<Arc<Kept>>,
 }
 
 impl fmt::Debug for Client {
@@ -59,29 +61,35 @@ impl Client {
     /// Creates a session and returns its id. Every call creates another session.
     pub async fn create(&self, session: &NewSession) -> Result<String> {
         let new = wire::NewSession::from(session);
-        self.call(Operation::Create, |agent| (agent, &new)).await
+        self.call(Operation::Create, new.size(), |agent| (agent, &new))
+            .await
     }
 
     /// Destroys the session with this id, whether it exists or not.
     pub async fn destroy(&self, id: &str) -> Result<()> {
-        self.call(Operation::Destroy, |agent| (agent, id)).await
+        self.call(Operation::Destroy, id.len(), |agent| (agent, id))
+            .await
     }
 
     /// Returns the session with this id, if it exists and the token may read it.
     pub async fn info(&self, id: &str) -> Result<Option<Session>> {
-        let found: Option<wire::Session> = self.call(Operation::Info, |agent| (agent, id)).await?;
+        let found: Option<wire::Session> = self
+            .call(Operation::Info, id.len(), |agent| (agent, id))
+            .await?;
         Ok(found.map(Session::from))
     }
 
     /// Lists the sessions of a node.
     pub async fn node(&self, name: &str) -> Result<Listing> {
-        let listing: wire::Listing = self.call(Operation::Node, |agent| (agent, name)).await?;
+        let listing: wire::Listing = self
+            .call(Operation::Node, name.len(), |agent| (agent, name))
+            .await?;
         Ok(listing.into())
     }
 
     /// Lists all sessions that the token may read.
     pub async fn list(&self) -> Result<Listing> {
-        let listing: wire::Listing = self.call(Operation::List, |agent| (agent,)).await?;
+        let listing: wire::Listing = self.call(Operation::List, 0, |agent| (agent,)).await?;
         Ok(listing.into())
     }
 
@@ -91,7 +99,9 @@ impl Client {
     ///
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the session has ended; its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
-        let session: wire::Session = self.call(Operation::Renew, |agent| (agent, id)).await?;
+        let session: wire::Session = self
+            .call(Operation::Renew, id.len(), |agent| (agent, id))
+            .await?;
         Ok(session.into())
     }
 
@@ -109,14 +119,16 @@ impl Client {
         let new = wire::NewSession::from(session);
         let on_difference = wire::OnDifference::from(on_difference);
         let ensured: wire::Ensured = self
-            .call(Operation::Ensure, |agent| (agent, &new, on_difference))
+            .call(Operation::Ensure, new.size(), |agent| {
+                (agent, &new, on_difference)
+            })
             .await?;
         Ok(ensured.into())
     }
 
     /// Destroys every session of this name, on one node if `node` is given, and returns their ids.
     pub async fn remove(&self, name: &str, node: Option<&str>) -> Result<Vec<String>> {
-        self.call(Operation::Remove, |agent| (agent, name, node))
+        self.call(Operation::Remove, name.len(), |agent| (agent, name, node))
             .await
     }
 
@@ -146,7 +158,13 @@ impl Client {
     async fn run(&self, parameters: &str, timeout: Duration) -> Result<Outcome> {
         let journal = Arc::new(Journal::default());
         let result: Result<String, String> = self
-            .sandboxed(timeout, &journal, Operation::Action, |_| (parameters,))
+            .sandboxed(
+                timeout,
+                &journal,
+                Operation::Action,
+                parameters.len(),
+                |_| (parameters,),
+            )
             .await?;
         match result {
             Ok(json) => Outcome::from_component(json, self.0.network.redactor()),
@@ -158,6 +176,7 @@ impl Client {
     async fn call<'a, P, T>(
         &'a self,
         operation: Operation,
+        input: usize,
         parameters: impl FnOnce(&'a wire::Agent) -> P,
     ) -> Result<T>
     where
@@ -166,7 +185,7 @@ impl Client {
     {
         let journal = Arc::new(Journal::default());
         let result: Result<T, Failure> = self
-            .sandboxed(self.0.timeout, &journal, operation, parameters)
+            .sandboxed(self.0.timeout, &journal, operation, input, parameters)
             .await?;
         result.map_err(|failure| self.explain(Error::from(failure), &journal))
     }

@@ -70,6 +70,21 @@ pub(crate) struct NewSession {
     pub(crate) checks: Option<Vec<String>>,
 }
 
+impl NewSession {
+    /// The size of its texts in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts =
+            |texts: &Option<Vec<String>>| texts.iter().flatten().map(String::len).sum::<usize>();
+        let checks = self.service_checks.iter().flatten();
+        text(&self.name)
+            + text(&self.node)
+            + texts(&self.node_checks)
+            + texts(&self.checks)
+            + checks.map(|check| check.id.len()).sum::<usize>()
+    }
+}
+
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Listing {

@@ -1,21 +1,20 @@
 //! The limits of a store.
 
-use super::journal::Journal;
 use super::{INSTANCES, MAX_MEMORY, MEMORIES, TABLES};
-use std::sync::Arc;
 use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 
 /// What a component passes to the host in one call, in bytes. The largest result is 8 MiB.
 pub(super) const MAX_PASSED: usize = 16 << 20;
 
-/// The limits of a store. A component that hits its memory limit simply traps, so the journal records the cause.
+/// The limits of a store. A component that hits its memory limit simply traps, so the cause is recorded here.
 pub(super) struct Limits {
     fixed: StoreLimits,
-    journal: Arc<Journal>,
+    refused: bool,
+    memory: usize,
 }
 
-impl Limits {
-    pub(super) fn new(journal: Arc<Journal>) -> Limits {
+impl Default for Limits {
+    fn default() -> Limits {
         Limits {
             fixed: StoreLimitsBuilder::new()
                 .memory_size(MAX_MEMORY)
@@ -23,8 +22,21 @@ impl Limits {
                 .memories(MEMORIES as usize)
                 .tables(TABLES as usize)
                 .build(),
-            journal,
+            refused: false,
+            memory: 0,
         }
+    }
+}
+
+impl Limits {
+    /// Whether the component was refused memory.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The size of the largest memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 }
 
@@ -36,8 +48,10 @@ impl ResourceLimiter for Limits {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = self.fixed.memory_growing(current, desired, maximum)?;
-        if !allowed {
-            self.journal.memory_refused();
+        if allowed {
+            self.memory = self.memory.max(desired);
+        } else {
+            self.refused = true;
         }
         Ok(allowed)
     }

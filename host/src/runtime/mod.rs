@@ -1,27 +1,28 @@
 //! The sandbox: one engine, one component linked once, and a fresh store for every call.
 
+mod embedded;
 mod journal;
 mod limits;
-mod steps;
 mod ticker;
 mod wasi_http;
 
+pub(crate) use embedded::Kept;
 pub(crate) use journal::Journal;
 
 use crate::component::{Operation, StepExports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::Network;
 use consul_session_component::engine_config;
+use embedded::Embedded;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use steps::Embedded;
 use ticker::{Running, Ticker};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasi_http::Plugin;
 use wasmtime::component::{Component, ComponentNamedList, ComponentType, Lift, Lower};
-use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The built-in component.
 const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded.wasm"));
@@ -37,6 +38,9 @@ const MAX_CALLS: u32 = 256;
 /// Maximum size of each linear memory in bytes. The largest list that the component reads, 8 MiB or 36,000 short
 /// sessions, takes 90 MiB.
 pub(crate) const MAX_MEMORY: usize = 128 << 20;
+
+/// For each so many concurrent calls, clients may keep one instance.
+const KEPT: usize = 4;
 
 // Limits per call.
 const INSTANCES: u32 = 4;
@@ -55,6 +59,8 @@ struct Inner {
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
+    /// Places for instances that clients keep.
+    places: Arc<Semaphore>,
 }
 
 /// A component with everything that it imports.
@@ -70,6 +76,8 @@ pub(crate) struct Call {
     /// When the network gives up: a little before the deadline, so that the component can report what it waited for.
     pub(crate) network_deadline: Instant,
     pub(crate) deadline: Instant,
+    /// Instances of earlier calls, if the client keeps them.
+    pub(crate) kept: Option<Arc<Kept>>,
 }
 
 impl fmt::Debug for Runtime {
@@ -110,7 +118,7 @@ impl Runtime {
         let component = unsafe { Component::deserialize(&engine, EMBEDDED_COMPILED) };
         let component = component
             .map_err(|error| failed(&format!("cannot load the built-in component: {error:#}")))?;
-        Runtime::link(engine, &component, calls)
+        Runtime::link(engine, &component, calls, true)
     }
 
     /// Compiles and loads another component: one of the world `embedded`, which imports nothing, or one of the world
@@ -123,7 +131,7 @@ impl Runtime {
         let engine = engine(MAX_CALLS)?;
         let component = Component::new(&engine, component)
             .map_err(|error| failed(&format!("cannot compile the component: {error:#}")))?;
-        Runtime::link(engine, &component, MAX_CALLS)
+        Runtime::link(engine, &component, MAX_CALLS, false)
     }
 
     /// Like [`Runtime::from_bytes`], from a file.
@@ -134,9 +142,9 @@ impl Runtime {
         Runtime::from_bytes(&bytes).map_err(|error| error.context(&path.display().to_string()))
     }
 
-    fn link(engine: Engine, component: &Component, calls: u32) -> Result<Runtime> {
+    fn link(engine: Engine, component: &Component, calls: u32, built_in: bool) -> Result<Runtime> {
         let component = if StepExports::are_in(component) {
-            Linked::Embedded(Embedded::link(&engine, component)?)
+            Linked::Embedded(Embedded::link(&engine, component, built_in)?)
         } else {
             Linked::Plugin(Plugin::link(&engine, component)?)
         };
@@ -148,6 +156,7 @@ impl Runtime {
             component,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
+            places: Arc::new(Semaphore::new(slots / KEPT)),
         })))
     }
 
@@ -171,11 +180,12 @@ impl Runtime {
         self.0.calls
     }
 
-    /// Carries out an operation in a fresh store.
+    /// Carries out an operation in a fresh instance. `input` is the size of the parameters in bytes, if they can be large.
     pub(crate) async fn run<P, T>(
         &self,
         call: Call,
         operation: Operation,
+        input: usize,
         parameters: P,
     ) -> wasmtime::Result<T>
     where
@@ -183,9 +193,14 @@ impl Runtime {
         T: ComponentType + Lift + Send + Sync + 'static,
     {
         match &self.0.component {
-            Linked::Embedded(embedded) => embedded.call(call, operation, parameters).await,
+            Linked::Embedded(embedded) => embedded.call(call, operation, input, parameters).await,
             Linked::Plugin(plugin) => plugin.call(call, operation, parameters).await,
         }
+    }
+
+    /// A client's store of instances.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::new(self.0.places.clone())
     }
 
     /// Waits for a free slot.
@@ -199,6 +214,8 @@ impl Runtime {
 }
 
 fn engine(calls: u32) -> Result<Engine> {
+    // One instance may be prepared for the next call, and clients may keep some.
+    let calls = calls.saturating_add(1 + calls / KEPT as u32);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
         .total_core_instances(calls.saturating_mul(INSTANCES))
@@ -206,7 +223,9 @@ fn engine(calls: u32) -> Result<Engine> {
         .total_tables(calls.saturating_mul(TABLES))
         .total_stacks(calls)
         .max_memory_size(MAX_MEMORY)
-        // Keeps the pages that a call of a few sessions touches mapped for the next one.
+        // Keeps the pages that a call of a few sessions touches mapped for the next one, and resets only those that were
+        // written to. Linux can tell since 6.7.
+        .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(16 << 10);
     engine_config(None)

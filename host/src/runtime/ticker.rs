@@ -1,6 +1,7 @@
 //! The clock that interrupts running components.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::Engine;
 
@@ -12,19 +13,33 @@ pub(super) struct Ticker(Arc<Ticking>);
 
 #[derive(Default)]
 struct Ticking {
-    state: Mutex<TickerState>,
+    running: AtomicUsize,
+    /// Whether the thread waits to be woken. Waking it takes a system call, which most calls do not need.
+    asleep: AtomicBool,
+    stopped: AtomicBool,
+    lock: Mutex<()>,
     wake: Condvar,
 }
 
-#[derive(Default)]
-struct TickerState {
-    running: usize,
-    stopped: bool,
-}
-
 impl Ticking {
-    fn lock(&self) -> MutexGuard<'_, TickerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sleep(&self) {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // A call that begins after this sees it, and one that began before is seen by the loop.
+        self.asleep.store(true, Ordering::SeqCst);
+        while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
+            guard = self
+                .wake
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -35,18 +50,12 @@ impl Ticker {
         std::thread::Builder::new()
             .name("consul-session-epoch".to_owned())
             .spawn(move || {
-                let mut state = shared.lock();
-                while !state.stopped {
-                    if state.running == 0 {
-                        state = shared
-                            .wake
-                            .wait(state)
-                            .unwrap_or_else(PoisonError::into_inner);
+                while !shared.stopped.load(Ordering::SeqCst) {
+                    if shared.running.load(Ordering::SeqCst) == 0 {
+                        shared.sleep();
                     } else {
-                        drop(state);
                         std::thread::sleep(TICK);
                         engine.increment_epoch();
-                        state = shared.lock();
                     }
                 }
             })?;
@@ -54,19 +63,16 @@ impl Ticker {
     }
 
     pub(super) fn run(&self) -> Running {
-        let mut state = self.0.lock();
-        state.running += 1;
-        if state.running == 1 {
-            self.0.wake.notify_one();
-        }
+        self.0.running.fetch_add(1, Ordering::SeqCst);
+        self.0.wake();
         Running(self.0.clone())
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.0.lock().stopped = true;
-        self.0.wake.notify_one();
+        self.0.stopped.store(true, Ordering::SeqCst);
+        self.0.wake();
     }
 }
 
@@ -75,6 +81,6 @@ pub(super) struct Running(Arc<Ticking>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.lock().running -= 1;
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -48,12 +48,16 @@ impl Plugin {
         P: ComponentNamedList + Lower + Send + Sync,
         T: ComponentType + Lift + Send + Sync + 'static,
     {
+        let journal = call.journal.clone();
         let mut store = self.store(call);
         let instance = self.instances.instantiate_async(&mut store).await?;
         let function = self.functions.of(operation);
         let function = instance.get_typed_func::<P, (T,)>(&mut store, function)?;
-        let (result,) = function.call_async(&mut store, parameters).await?;
-        Ok(result)
+        let result = function.call_async(&mut store, parameters).await;
+        if result.is_err() && store.data().limits.refused() {
+            journal.memory_refused();
+        }
+        result.map(|(result,)| result)
     }
 
     /// A store for one call. The component is interrupted at the deadline, whatever it is doing.
@@ -62,7 +66,7 @@ impl Plugin {
         let state = State {
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            limits: Limits::new(call.journal.clone()),
+            limits: Limits::default(),
             hooks: Hooks::new(call),
         };
         let mut store = Store::new(self.instances.engine(), state);

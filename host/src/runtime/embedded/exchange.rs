@@ -1,122 +1,31 @@
-//! Runs components of the world `embedded`: the host calls the component step by step, and sends its requests in between.
+//! A component's request becomes an HTTP request, and the response goes back to the component.
 
-use super::limits::{Limits, MAX_PASSED};
-use super::{Call, link_error};
 use crate::component::steps::{
     Header, Method, Request, Response, ResponseHeader, Scheme, Timeouts, TransportError,
     TransportErrorKind,
 };
-use crate::component::{Operation, StepExports};
-use crate::error::Result;
 use crate::network::{self, Kind, RequestError, TOKEN_HEADER};
+use crate::runtime::Call;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
-use tokio::time::Instant;
-use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, InstancePre,
-    Lift, Linker, Lower,
-};
-use wasmtime::{Engine, Store, UpdateDeadline};
-
-/// A component that imports nothing.
-pub(super) struct Embedded {
-    instances: InstancePre<Limits>,
-    exports: StepExports,
-}
-
-impl Embedded {
-    pub(super) fn link(engine: &Engine, component: &Component) -> Result<Embedded> {
-        let exports = StepExports::of(component)
-            .map_err(|missing| link_error(&format!("it does not export {missing}")))?;
-        let instances = Linker::new(engine)
-            .instantiate_pre(component)
-            .map_err(|error| link_error(&format!("{error:#}")))?;
-        Ok(Embedded { instances, exports })
-    }
-
-    /// Carries out an operation in a fresh store.
-    pub(super) async fn call<P, T>(
-        &self,
-        call: Call,
-        operation: Operation,
-        parameters: P,
-    ) -> wasmtime::Result<T>
-    where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
-    {
-        let mut sandbox = Sandbox::new(self, &call).await?;
-        let exports = &self.exports;
-        let mut next: Option<Request> = sandbox
-            .step(exports.start.of(operation), parameters)
-            .await?;
-        while let Some(request) = next {
-            let response = call.exchange(request).await;
-            let response = match &response {
-                Ok(response) => Ok(response.lowered()),
-                Err(error) => Err(transport_error(error)),
-            };
-            next = sandbox.step(&exports.resume, (response,)).await?;
-        }
-        sandbox.step(exports.finish.of(operation), ()).await
-    }
-}
-
-/// An instance in a store of its own.
-struct Sandbox {
-    store: Store<Limits>,
-    instance: Instance,
-}
-
-impl Sandbox {
-    async fn new(component: &Embedded, call: &Call) -> wasmtime::Result<Sandbox> {
-        let limits = Limits::new(call.journal.clone());
-        let mut store = Store::new(component.instances.engine(), limits);
-        store.limiter(|limits| limits);
-        store.set_hostcall_fuel(MAX_PASSED);
-        let deadline = call.deadline;
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline {
-                Ok(UpdateDeadline::Interrupt)
-            } else {
-                Ok(UpdateDeadline::Yield(1))
-            }
-        });
-        let instance = component.instances.instantiate_async(&mut store).await?;
-        Ok(Sandbox { store, instance })
-    }
-
-    /// Calls a function. The component is interrupted at the deadline of the call, and yields to other calls before.
-    async fn step<P, R>(
-        &mut self,
-        function: &ComponentExportIndex,
-        parameters: P,
-    ) -> wasmtime::Result<R>
-    where
-        P: ComponentNamedList + Lower + Send + Sync,
-        R: ComponentType + Lift + Send + Sync + 'static,
-    {
-        let function = self
-            .instance
-            .get_typed_func::<P, (R,)>(&mut self.store, function)?;
-        let (result,) = function.call_async(&mut self.store, parameters).await?;
-        Ok(result)
-    }
-}
 
 /// A response with its whole body.
-struct Complete {
+pub(super) struct Complete {
     head: http::response::Parts,
     body: Bytes,
 }
 
 impl Complete {
+    /// The size of the body in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// The response as the component takes it: with the headers that it needs.
-    fn lowered(&self) -> Response<'_> {
+    pub(super) fn lowered(&self) -> Response<'_> {
         let headers = self.head.headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
             let needed = name.starts_with("x-consul-")
@@ -134,7 +43,7 @@ impl Complete {
 
 impl Call {
     /// Sends a component's request and reads the whole response.
-    async fn exchange(&self, request: Request) -> std::result::Result<Complete, RequestError> {
+    pub(super) async fn exchange(&self, request: Request) -> Result<Complete, RequestError> {
         let writes = request.writes || !matches!(request.method, Method::Get);
         let timeouts = timeouts(request.timeouts);
         let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
@@ -169,7 +78,7 @@ fn timeouts(timeouts: Timeouts) -> network::Timeouts {
 fn outgoing(
     request: Request,
     injects_token: bool,
-) -> std::result::Result<http::Request<network::RequestBody>, RequestError> {
+) -> Result<http::Request<network::RequestBody>, RequestError> {
     let malformed = |what: &str| {
         RequestError::new(
             Kind::Malformed,
@@ -221,7 +130,7 @@ fn method(method: Method) -> http::Method {
     }
 }
 
-fn transport_error(error: &RequestError) -> TransportError {
+pub(super) fn transport_error(error: &RequestError) -> TransportError {
     TransportError {
         kind: match error.kind() {
             Kind::Denied => TransportErrorKind::Denied,

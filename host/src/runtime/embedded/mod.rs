@@ -1,0 +1,167 @@
+//! Runs components of the world `embedded`: the host calls the component step by step, and sends its requests in between.
+
+mod exchange;
+mod kept;
+mod sandbox;
+
+pub(crate) use kept::Kept;
+
+use super::{Call, link_error};
+use crate::component::steps::Request;
+use crate::component::{Operation, StepExports};
+use crate::error::Result;
+use exchange::transport_error;
+use sandbox::{Pace, Sandbox, State};
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use wasmtime::Engine;
+use wasmtime::component::{
+    Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower,
+};
+
+/// The built-in component handles an input of this many bytes in less than a millisecond.
+const SHORT_INPUT: usize = 16 << 10;
+
+/// A component that imports nothing.
+pub(super) struct Embedded {
+    instances: InstancePre<State>,
+    exports: StepExports,
+    /// Whether this is the built-in component, whose steps are known to be short.
+    built_in: bool,
+    /// A fresh instance for the next call, made while another call waited for a response.
+    prepared: Mutex<Option<Sandbox>>,
+}
+
+impl Embedded {
+    pub(super) fn link(engine: &Engine, component: &Component, built_in: bool) -> Result<Embedded> {
+        let exports = StepExports::of(component)
+            .map_err(|missing| link_error(&format!("it does not export {missing}")))?;
+        let instances = Linker::new(engine)
+            .instantiate_pre(component)
+            .map_err(|error| link_error(&format!("{error:#}")))?;
+        Ok(Embedded {
+            instances,
+            exports,
+            built_in,
+            prepared: Mutex::default(),
+        })
+    }
+
+    /// Carries out an operation in a fresh instance. `input` is the size of the parameters in bytes, if they can be large.
+    pub(super) async fn call<P, T>(
+        &self,
+        call: Call,
+        operation: Operation,
+        input: usize,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let (mut sandbox, place) = match call.kept.as_ref().and_then(|kept| kept.take()) {
+            Some(kept) => {
+                let (sandbox, place) = kept.into_parts();
+                (sandbox, Some(place))
+            }
+            None => (self.fresh(&call).await?, None),
+        };
+        sandbox.interrupt_at(call.deadline);
+        let result = self
+            .run(&mut sandbox, &call, operation, input, parameters)
+            .await;
+        match (&result, &call.kept) {
+            (Ok(_), Some(kept)) => kept.put(sandbox, place),
+            (Ok(_), None) => {}
+            (Err(_), _) if sandbox.out_of_memory() => call.journal.memory_refused(),
+            (Err(_), _) => {}
+        }
+        result
+    }
+
+    async fn run<P, T>(
+        &self,
+        sandbox: &mut Sandbox,
+        call: &Call,
+        operation: Operation,
+        input: usize,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let exports = &self.exports;
+        let mut pace = self.pace(input);
+        let start = exports.start.of(operation);
+        let mut next: Option<Request> = sandbox.step(start, parameters, pace).await?;
+        while let Some(request) = next {
+            let prepares = self.built_in && call.kept.is_none();
+            let response = self.meanwhile(prepares, call.exchange(request)).await;
+            let response = match &response {
+                Ok(response) => {
+                    // What follows handles this response, too.
+                    pace = pace.max(self.pace(response.size()));
+                    Ok(response.lowered())
+                }
+                Err(error) => Err(transport_error(error)),
+            };
+            next = sandbox.step(&exports.resume, (response,), pace).await?;
+        }
+        sandbox.step(exports.finish.of(operation), (), pace).await
+    }
+
+    fn pace(&self, input: usize) -> Pace {
+        if self.built_in && input <= SHORT_INPUT {
+            Pace::Short
+        } else {
+            Pace::Long
+        }
+    }
+
+    /// A fresh instance.
+    async fn fresh(&self, call: &Call) -> wasmtime::Result<Sandbox> {
+        let prepared = self.prepared().take();
+        match prepared {
+            Some(sandbox) => Ok(sandbox),
+            None => Sandbox::new(&self.instances, self.pace(0), Some(call.deadline)).await,
+        }
+    }
+
+    /// Awaits a response, and meanwhile prepares an instance for the next call if `prepares`.
+    async fn meanwhile<R>(&self, prepares: bool, exchange: impl Future<Output = R>) -> R {
+        let mut exchange = pin!(exchange);
+        let mut polls = 0;
+        std::future::poll_fn(|context| {
+            let response = exchange.as_mut().poll(context);
+            if response.is_pending() && prepares && polls < 2 {
+                polls += 1;
+                if polls == 1 {
+                    // The connection's task sends the request first.
+                    context.waker().wake_by_ref();
+                } else {
+                    self.prepare();
+                }
+            }
+            response
+        })
+        .await
+    }
+
+    fn prepare(&self) {
+        if self.prepared().is_some() {
+            return;
+        }
+        // Instantiation of the built-in component is ready at once. Without room for another instance there is none.
+        let mut preparing = pin!(Sandbox::new(&self.instances, Pace::Short, None));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(Ok(sandbox)) = preparing.as_mut().poll(&mut context) {
+            *self.prepared() = Some(sandbox);
+        }
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, Option<Sandbox>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
