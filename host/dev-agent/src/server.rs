@@ -40,6 +40,8 @@ async fn accept(agent: &Arc<Agent>, listener: TcpListener, tls: Option<TlsAccept
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) if connections.len() < agent.limits.connections => {
+                // A response may be written in parts, and Nagle's algorithm would delay the last.
+                let _ = stream.set_nodelay(true);
                 let (agent, tls) = (agent.clone(), tls.clone());
                 connections.spawn(async move {
                     match tls {
