@@ -5,7 +5,7 @@
 // data: a worker that was paused or cut off may still write when the next worker has begun. That takes a lock on a key
 // and a fencing token that is checked with each write; the component does not offer locks yet.
 //
-//     npm install && npm run transpile -- plugin.wasm && CONSUL_HTTP_ADDR=http://127.0.0.1:8500 node workflow.mjs
+//     npm install && npm run transpile -- embedded.wasm && CONSUL_HTTP_ADDR=http://127.0.0.1:8500 node workflow.mjs
 
 import { ConsulSession, Failed } from "./consul-session.mjs";
 
@@ -16,7 +16,7 @@ const SECOND = 1_000_000_000n;
 export async function withSession(agent, { ttl = 30n * SECOND, ...wanted }, work) {
   const lifetime = Number(ttl / 1_000_000n); // in milliseconds
   const third = Math.floor(lifetime / 3);
-  const consul = new ConsulSession(third); // an instance of its own, so that calls of `work` cannot delay a renewal
+  const consul = new ConsulSession({ deadline: third });
   const lost = new AbortController();
   let [session, renewal, expiry] = [];
   const renewed = (sentAt) => {

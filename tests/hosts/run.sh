@@ -2,7 +2,7 @@
 # Runs operations.json on a host and prints a line of JSON for each operation. For operations that two hosts both run, they
 # must print the same lines. Needs setup.sh.
 #
-# usage: run.sh python|javascript|ansible DIRECTORY COMPONENT
+# usage: run.sh python|javascript|jco|ansible DIRECTORY COMPONENT
 #        run.sh native DIRECTORY PROGRAM
 #
 # CONSUL_HTTP_ADDR is the address of an agent without ACLs, and HANGING_ADDR that of a server that accepts connections
@@ -16,7 +16,8 @@ component=$(realpath "$3")
 here=$(cd "$(dirname "$0")" && pwd)
 python=$target/venv/bin/python
 
-export PYTHONDONTWRITEBYTECODE=1 no_proxy=127.0.0.1,localhost
+export PYTHONDONTWRITEBYTECODE=1 no_proxy=127.0.0.1,localhost XDG_CACHE_HOME=$target/cache
+mkdir -p "$XDG_CACHE_HOME"
 export RUN=run-$$-$RANDOM
 CONSUL_NODE=$("$python" -c '
 import json, os, urllib.request
@@ -31,11 +32,20 @@ python | native) "$python" "$here/python/driver.py" "$host" "$component" ;;
 javascript)
     cp "$here"/../../integrations/javascript/*.mjs "$here/javascript/driver.mjs" "$work"
     ln -s "$target/javascript/node_modules" "$work"
-    (cd "$work" && node transpile.mjs "$component" && node driver.mjs "$here/operations.json")
+    (cd "$work" && node transpile.mjs "$component" && node driver.mjs "$here/operations.json" ./consul-session.mjs)
+    ;;
+jco)
+    cp "$here/jco/plugin.mjs" "$here/javascript/driver.mjs" "$work"
+    ln -s "$target/jco/node_modules" "$work"
+    (cd "$work" &&
+        node_modules/.bin/jco transpile "$component" --quiet --no-component-error-wrapping --name plugin -o plugin &&
+        node driver.mjs "$here/operations.json" ./plugin.mjs)
     ;;
 ansible)
     "$python" "$here/python/driver.py" ansible >"$work/operations"
-    ANSIBLE_LIBRARY=$here/../../integrations/ansible/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INJECT_FACT_VARS=false \
+    ANSIBLE_LIBRARY=$here/../../integrations/ansible/library \
+        ANSIBLE_MODULE_UTILS=$here/../../integrations/ansible/module_utils \
+        ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INJECT_FACT_VARS=false \
         "$target/venv/bin/ansible-playbook" "$here/ansible/driver.yml" --inventory localhost, \
         -e ansible_connection=local -e ansible_python_interpreter="$python" \
         -e operations="$work/operations" -e component="$component" -e results="$work/results" >"$work/log" || {

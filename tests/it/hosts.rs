@@ -1,5 +1,6 @@
-//! The plugin on other hosts: Python (wasmtime-py), JavaScript (transpiled by jco) and Ansible. Each runs the same list of
-//! operations as the program `consul-session`, and must return the same results.
+//! The components on other hosts: Python (wasmtime-py), JavaScript (transpiled by jco) and Ansible, with HTTP of their own
+//! (`embedded`) or the host's (`plugin`). Each runs the same list of operations as the program `consul-session`, and must
+//! return the same results.
 //!
 //! These tests install pinned packages under `target/`, so they run only if `CI` or `CONSUL_SESSION_HOSTS` is set.
 
@@ -17,9 +18,10 @@ fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts")
 }
 
-/// The directory with the installed packages, and the plugin.
+/// The directory with the installed packages, and the components.
 struct Installed {
     folder: PathBuf,
+    embedded: PathBuf,
     plugin: PathBuf,
 }
 
@@ -42,10 +44,17 @@ fn installed() -> Option<&'static Installed> {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", text(&output));
-        let plugin = folder.join("consul-session.wasm");
-        let written = Program::new(["component", "plugin", "-o", plugin.to_str().unwrap()]).run();
-        assert_eq!(written.code, 0, "{written:?}");
-        Some(Installed { folder, plugin })
+        let component = |name: &str| {
+            let file = folder.join(name).with_extension("wasm");
+            let written = Program::new(["component", name, "-o", file.to_str().unwrap()]).run();
+            assert_eq!(written.code, 0, "{written:?}");
+            file
+        };
+        Some(Installed {
+            embedded: component("embedded"),
+            plugin: component("plugin"),
+            folder,
+        })
     });
     if installed.is_none() {
         let _ = writeln!(
@@ -93,12 +102,12 @@ fn operations(
 }
 
 #[track_caller]
-fn same_as_natively(host: &str) {
+fn same_as_natively(host: &str, component: fn(&Installed) -> &Path) {
     let Some(installed) = installed() else { return };
     let Some(native) = operations("native", &path(), installed) else {
         return;
     };
-    let stock = operations(host, &installed.plugin, installed).unwrap();
+    let stock = operations(host, component(installed), installed).unwrap();
     assert!(
         stock.len() > 10,
         "{host} ran only {} operations",
@@ -117,29 +126,47 @@ fn same_as_natively(host: &str) {
     );
 }
 
+fn embedded(installed: &Installed) -> &Path {
+    &installed.embedded
+}
+
+fn plugin(installed: &Installed) -> &Path {
+    &installed.plugin
+}
+
 #[test]
 fn python() {
-    same_as_natively("python");
+    same_as_natively("python", embedded);
+}
+
+#[test]
+fn python_with_the_plugin() {
+    same_as_natively("python", plugin);
 }
 
 #[test]
 fn javascript() {
-    same_as_natively("javascript");
+    same_as_natively("javascript", embedded);
+}
+
+#[test]
+fn javascript_with_the_plugin() {
+    same_as_natively("jco", plugin);
 }
 
 #[test]
 fn ansible() {
-    same_as_natively("ansible");
+    same_as_natively("ansible", embedded);
 }
 
 /// The program cannot call the typed functions, so two other hosts are compared with each other.
 #[test]
 fn typed_functions_in_python_and_javascript() {
     let Some(installed) = installed() else { return };
-    let Some(python) = operations("python", &installed.plugin, installed) else {
+    let Some(python) = operations("python", &installed.embedded, installed) else {
         return;
     };
-    let javascript = operations("javascript", &installed.plugin, installed).unwrap();
+    let javascript = operations("javascript", &installed.embedded, installed).unwrap();
     let mut compared = 0;
     for (name, result) in python.iter().filter(|(name, _)| name.starts_with("typed")) {
         assert_eq!(javascript.get(name), Some(result), "{name}");
@@ -157,7 +184,7 @@ fn the_examples() {
     };
     let output = Command::new("bash")
         .arg(here().join("examples.sh"))
-        .args([&installed.folder, &installed.plugin])
+        .args([&installed.folder, &installed.embedded, &installed.plugin])
         .env("CONSUL_HTTP_ADDR", &agent.http)
         .output()
         .unwrap();
@@ -239,7 +266,7 @@ fn a_playbook_that_used_the_original() {
     };
     let output = Command::new("bash")
         .arg(here().join("ansible/playbook.sh"))
-        .args([&installed.folder, &installed.plugin])
+        .args([&installed.folder, &installed.embedded])
         .env("CONSUL_HTTP_ADDR", &agent.http)
         .env("CONSUL_NODE", consul::NODE)
         .output()

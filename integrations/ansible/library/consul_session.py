@@ -8,19 +8,27 @@ module: consul_session
 short_description: Create, look up, renew and remove sessions of a Consul cluster
 description:
   - A session ties locks in Consul's key-value store to the life of their holder. This module manages sessions through
-    the WebAssembly component C(consul-session), which runs in a sandbox with an HTTP client and nothing else.
+    the WebAssembly component C(consul-session), which runs in a sandbox. Its only way out are the HTTP requests that
+    this module sends for it.
   - The component checks the values of parameters, also in check mode, and its messages say which values are accepted.
   - Hosts that ask for the same O(name) get the same session, and with it the same locks. If hosts are to keep each
     other out, give each a name of its own, or set O(unique=false).
 requirements:
   - Python 3.9 or later and the package C(wasmtime) 49 or later, on the host that runs the task.
+  - The directory C(module_utils/consul_session) beside the directory of this module.
 options:
   component:
     description:
       - Path of the component on the host that runs the task. Default is E(CONSUL_SESSION_COMPONENT).
-      - The command C(consul-session component plugin -o plugin.wasm) writes the file.
+      - The command C(consul-session component embedded -o embedded.wasm) writes the file.
     type: path
     required: true
+  cache:
+    description:
+      - Whether to keep the compiled component in C($XDG_CACHE_HOME/consul-session) or C(~/.cache/consul-session), where
+        only the user who runs the task can write. Without it, every task takes 0.3 seconds longer.
+    type: bool
+    default: true
   state:
     description:
       - V(present) makes sure that a session of this O(name) exists. Without a name, it creates a session on every run.
@@ -110,21 +118,22 @@ options:
     type: str
   validate_certs:
     description:
-      - V(true) changes nothing, because wasmtime always verifies certificates, with its built-in roots. V(false) is
-        refused, and so is E(CONSUL_TLS_SERVER_NAME).
-      - Default is E(CONSUL_HTTP_SSL_VERIFY).
+      - Whether to verify the server's certificate. With V(false), an impostor would receive the token.
+      - Default is E(CONSUL_HTTP_SSL_VERIFY), or else V(true). E(CONSUL_TLS_SERVER_NAME) is the name to verify, if it is
+        not the host of the address.
     type: bool
   ca_path:
     description:
-      - Refused, because this host has no TLS settings. The program C(consul-session) has them.
-      - Default is E(CONSUL_CACERT), which is refused too.
-    type: str
+      - A PEM file with the only certificates to trust. Default is E(CONSUL_CACERT), or else those of the system.
+    type: path
   client_cert:
-    description: Refused, like O(ca_path). Default is E(CONSUL_CLIENT_CERT), which is refused too.
-    type: str
+    description: A PEM file with the client's certificate. Default is E(CONSUL_CLIENT_CERT).
+    type: path
   client_key:
-    description: Refused, like O(ca_path). Default is E(CONSUL_CLIENT_KEY), which is refused too.
-    type: str
+    description:
+      - A PEM file with the key of O(client_cert), without a passphrase. Default is E(CONSUL_CLIENT_KEY), or else the
+        file of O(client_cert).
+    type: path
 attributes:
   check_mode:
     support: full
@@ -207,26 +216,12 @@ error:
 
 import json
 import os
-import threading
-import time
 import traceback
 
 from ansible.module_utils.basic import AnsibleFallbackNotFound, AnsibleModule, missing_required_lib
-
-try:
-    from wasmtime import Config, Engine, Store, WasiConfig, WasmtimeError
-    from wasmtime.component import Component, Linker
-
-    WASMTIME_MISSING = None
-except ImportError:
-    WASMTIME_MISSING = traceback.format_exc()
+from ansible.module_utils.consul_session import ConsulSession, Failed
 
 DEADLINE = 60  # seconds, for a response that arrives too slowly; a silent server meets the call's own timeout first
-
-
-class Stopped(Exception):
-    """The component stopped without a result."""
-
 
 # Errors in the environment, as parameter and message. A fallback runs before there is a module that could fail.
 mistakes = []
@@ -273,33 +268,6 @@ def https_by_environment(name):
     raise AnsibleFallbackNotFound
 
 
-def run(component, params):
-    """Calls the component's action interface. Returns whether it failed, and the result."""
-    config = Config()
-    config.epoch_interruption = True
-    engine = Engine(config)
-    linker = Linker(engine)
-    linker.add_wasip2()
-    linker.add_wasi_http()
-    store = Store(engine)
-    store.set_wasi(WasiConfig())  # no environment, files or standard streams
-    store.set_wasi_http()
-    store.set_epoch_deadline(1)
-    timer = threading.Timer(DEADLINE, engine.increment_epoch)
-    timer.daemon = True
-    timer.start()
-    instance = linker.instantiate(store, Component.from_file(engine, component))
-    action = instance.get_export_index(store, "consul:session/action@0.1.0")
-    function = instance.get_func(store, instance.get_export_index(store, "run", action))
-    started = time.monotonic()
-    try:
-        result = function(store, json.dumps(params))
-    except WasmtimeError as trap:
-        late = f"no result in {time.monotonic() - started:.0f} s"
-        raise Stopped(late if "wasm trap: interrupt" in str(trap) else str(trap)) from trap
-    return result.tag == "err", json.loads(result.payload)
-
-
 def predict(module, state, why):
     """Ends a check mode task that needs a session which an earlier task would have created."""
     found = {"absent": {"session_ids": []}, "info": {"sessions": []}, "renew": {"session": None, "ttl": None}}
@@ -332,38 +300,41 @@ def main():
         "port": {"type": "int"},
         "token": {"no_log": True},
         "validate_certs": {"type": "bool"},
+        "ca_path": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path"},
+        "cache": {"type": "bool", "default": True},
     }
-    strings = "name id node datacenter delay ttl url host scheme namespace partition timeout ca_path client_cert client_key"
+    strings = "name id node datacenter delay ttl url host scheme namespace partition timeout"
     options.update({name: {} for name in strings.split()})
     module = AnsibleModule(
         argument_spec={
-            name: dict(option, fallback=fallback[name]) if name in fallback else option for name, option in options.items()
+            name: dict(option, fallback=fallback[name]) if name in fallback else option
+            for name, option in options.items()
         },
         supports_check_mode=True,
     )
-    if WASMTIME_MISSING:
-        module.fail_json(msg=missing_required_lib("wasmtime"), exception=WASMTIME_MISSING)
     refused = {"retryable": False, "maybe_applied": False}
     for parameter, message in mistakes:
         module.fail_json(msg=message, error=dict(refused, kind="invalid", parameter=parameter))
-    if os.environ.get("CONSUL_TLS_SERVER_NAME"):
-        message = "CONSUL_TLS_SERVER_NAME cannot be honored, because this host gives a component no TLS settings; unset it"
-        module.fail_json(msg=message, error=dict(refused, kind="unsupported"))
     # Ansible sets parameters that are not given to None. The component gets only those that are given.
     params = {name: value for name, value in module.params.items() if value is not None}
-    component = params.pop("component")
+    component, cache = params.pop("component"), params.pop("cache")
     state = params["state"]
     if module.check_mode and state in ("absent", "info", "renew") and not params.get("id") and not params.get("name"):
         predict(module, state, "no id or name, so this task assumes a session that an earlier task would create")
+    server_name = os.environ.get("CONSUL_TLS_SERVER_NAME")
+    tls = {"server_name": server_name} if server_name else {}
     try:
-        failed, result = run(component, dict(params, check_mode=module.check_mode, diff=module._diff))
-    except Stopped as stopped:
-        writes = state in ("present", "absent", "renew") and not module.check_mode
-        late = "no result" in str(stopped)
-        error = {"kind": "timeout" if late else "other", "retryable": late, "maybe_applied": writes}
-        module.fail_json(msg=f"the component was stopped: {stopped}", error=error)
-    except (OSError, WasmtimeError) as error:
+        consul = ConsulSession(component, DEADLINE, cache=cache, **tls)
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("wasmtime"), exception=traceback.format_exc())
+    except (OSError, ValueError) as error:
         module.fail_json(msg=f"cannot run the component {component}: {error}", error=dict(refused, kind="other"))
+    try:
+        failed, result = False, consul.action(dict(params, check_mode=module.check_mode, diff=module._diff))
+    except Failed as failure:
+        failed, result = True, {"failed": True, "msg": str(failure), "error": failure.error}
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if failed and module.check_mode and state == "renew" and result["error"]["kind"] == "not-found":

@@ -2,15 +2,18 @@
 # Tests the module with ansible-playbook: check mode, diff, second runs, loops, messages, and the example playbook.
 # Needs ../setup.sh, CONSUL_HTTP_ADDR and CONSUL_NODE.
 #
-# usage: playbook.sh DIRECTORY COMPONENT
+# usage: playbook.sh DIRECTORY EMBEDDED
 set -euo pipefail
 
 target=$(cd "$1" && pwd)
+mkdir -p "$target/cache"
 component=$(realpath "$2")
 here=$(cd "$(dirname "$0")" && pwd)
 example=$here/../../../integrations/ansible
 
-export ANSIBLE_LIBRARY=$example/library ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_NOCOLOR=true
+export ANSIBLE_LIBRARY=$example/library ANSIBLE_MODULE_UTILS=$example/module_utils
+export XDG_CACHE_HOME=$target/cache no_proxy=127.0.0.1
+export ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_NOCOLOR=true
 
 play() {
     "$target/venv/bin/ansible-playbook" --inventory localhost, -e ansible_connection=local \
@@ -48,7 +51,7 @@ expect 'ok=7    changed=3    unreachable=0    failed=0' "$example/playbook.yml" 
 
 # The example as its first line says, without a warning.
 bare=(-i localhost, "$example/playbook.yml" -e component="$component" -e url="$CONSUL_HTTP_ADDR")
-output=$(env -u ANSIBLE_LIBRARY -u ANSIBLE_LOCALHOST_WARNING "$target/venv/bin/ansible-playbook" "${bare[@]}" 2>&1) ||
+output=$(env -u ANSIBLE_LIBRARY -u ANSIBLE_MODULE_UTILS -u ANSIBLE_LOCALHOST_WARNING "$target/venv/bin/ansible-playbook" "${bare[@]}" 2>&1) ||
     fail 'a failure' "$output" "${bare[@]}"
 grep --quiet WARNING <<<"$output" && fail 'a warning' "$output" "${bare[@]}"
 
@@ -56,6 +59,13 @@ grep --quiet WARNING <<<"$output" && fail 'a warning' "$output" "${bare[@]}"
 environment=("$example/playbook.yml" -e url="$CONSUL_HTTP_ADDR")
 CONSUL_HTTP_TOKEN_FILE=/dev/null expect 'CONSUL_HTTP_TOKEN_FILE: cannot use the token file /dev/null: it is empty' "${environment[@]}"
 CONSUL_HTTP_TOKEN_FILE=/nowhere expect 'CONSUL_HTTP_TOKEN_FILE: cannot use the token file /nowhere: No such file' "${environment[@]}"
-CONSUL_TLS_SERVER_NAME=consul expect 'CONSUL_TLS_SERVER_NAME cannot be honored' "${environment[@]}"
 CONSUL_HTTP_SSL=banana expect '`CONSUL_HTTP_SSL` must be true or false, not `banana`' "${environment[@]}"
+
+# TLS, with a server that demands a client's certificate, whose own is for the name consul.example.
+work=$(mktemp -d)
+trap 'rm -rf "$work"; kill "$server"' EXIT
+"$target/venv/bin/python" "$here/../python/servers.py" "$work" >"$work/url" &
+server=$!
+until [[ -s $work/url ]]; do sleep 0.05; done
+expect 'ok=4    changed=1    unreachable=0    failed=0' "$here/tls.yml" -e files="$work" -e url="$(<"$work/url")"
 echo ok

@@ -1,9 +1,11 @@
-// Runs operations.json with integrations/javascript and prints a line of JSON for each operation:
-// {"name": …, "result": …}.
+// Runs operations.json and prints a line of JSON for each operation: {"name": …, "result": …}.
+//
+// usage: driver.mjs OPERATIONS ./consul-session.mjs    with integrations/javascript
+//        driver.mjs OPERATIONS ./plugin.mjs            with the plugin as jco runs it
 
 import { readFileSync } from "node:fs";
-import { ConsulSession, Failed } from "./consul-session.mjs";
 
+const { ConsulSession, Failed } = await import(process.argv[3]);
 const env = process.env;
 const url = env.CONSUL_HTTP_ADDR;
 const placeholders = {
@@ -38,6 +40,10 @@ const plain = (value) => (typeof value === "bigint" ? Number(value) : (value ?? 
 /** A failure as the component returned it, in the form that the drivers of other hosts print. */
 function failure(error) {
   if (!(error instanceof Failed)) throw error;
+  if (!error.cause) {
+    const { kind, retryable, parameter, maybeApplied: maybe_applied, message: msg } = error;
+    return { failed: true, msg, error: { kind, retryable, parameter, maybe_applied } };
+  }
   const { kind, exchange, ...rest } = error.cause;
   if (!kind) return error.cause;
   return { ...exchange, ...rest, kind: kind.tag, ...(kind.val && { parameter: kind.val }) };
@@ -63,3 +69,4 @@ for (const operation of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
   }
   console.log(JSON.stringify({ ...operation, result }));
 }
+await consul.close();

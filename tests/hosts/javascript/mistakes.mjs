@@ -19,10 +19,26 @@ for (const [name, text, ...values] of [
   ["TypeError", "the agent must be an object", "list"],
   ["TypeError", "the agent must be an object", "list", null],
   ["TypeError", '"nope" is not one of the cases', "ensure", agent, { name: "x" }, "nope"],
-  ["DataCloneError", "", "create", agent, { name() {} }],
+  ["TypeError", "expected a string", "create", agent, { name() {} }],
+  ["TypeError", "the interface sessions has no function action", "action", agent],
+  ["TypeError", "too many arguments for list: 2", "list", agent, {}],
 ]) {
   const error = await consul.sessions(...values).then(JSON.stringify, (error) => error);
   assert(error.name === name && error.message.includes(text), `${values[0]}: no ${name} with "${text}": ${error}`);
+}
+
+for (const [text, mistake] of [
+  ["the parameters must be an object", () => consul.action(null)],
+  ["name must be a JSON value", () => consul.action({ name() {} })],
+  ["ttl must be a JSON value, not NaN", () => consul.action({ ttl: Number("1m") })],
+  ["the options argument must be an object", async () => new ConsulSession(30_000)],
+  ["the options argument has no field dedline", async () => new ConsulSession({ dedline: 1 })],
+  ["deadline must be 1 to 2^31 - 1 ms: 2147483648", async () => new ConsulSession({ deadline: 2 ** 31 })],
+  ["the tls option has no field verify", async () => new ConsulSession({ tls: { verify: false } })],
+  ["tls has no effect with send", async () => new ConsulSession({ tls: {}, send: fetch })],
+  ["the options argument has no field tls", async () => consul.with({ tls: {} })],
+]) {
+  await assert.rejects(mistake, (error) => !(error instanceof Failed) && error.message.includes(text), text);
 }
 
 const failed = (wanted) => (error) => {
@@ -38,16 +54,16 @@ const silent = createServer(() => {}).listen(0, "127.0.0.1");
 await new Promise((listening) => silent.once("listening", listening));
 silent.unref();
 const url = `http://127.0.0.1:${silent.address().port}`;
-const hasty = new ConsulSession(500);
-for (const [maybeApplied, call] of [
+const hasty = new ConsulSession({ deadline: 2000 }); // the call's own timeout is 10 s
+const cutShort = [
   [false, () => hasty.sessions("list", { address: url })],
   [true, () => hasty.sessions("create", { address: url }, {})],
   [false, () => hasty.action({ url, state: "info", name: "x" })],
   [false, () => hasty.action({ url, name: "x", check_mode: true })],
-  [true, () => hasty.action({ url, name: "x" })],
-]) {
-  await assert.rejects(call(), failed({ kind: "timeout", retryable: true, maybeApplied }));
-}
+  [true, () => hasty.action({ url, name: "x", unique: false })],
+];
+const late = ([maybeApplied, call]) => assert.rejects(call, failed({ kind: "timeout", retryable: true, maybeApplied }));
+await Promise.all(cutShort.map(late));
 
 // Of several workers that claim a job at the same time, one runs, and its signal is aborted when its session ends.
 const wanted = { name: `claim-${process.pid}`, ttl: 10n ** 10n };

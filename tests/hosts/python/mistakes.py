@@ -1,7 +1,7 @@
 """Tests what integrations/python reports for callers' mistakes, and for calls that were cut off. Needs
 CONSUL_HTTP_ADDR, and integrations/python on PYTHONPATH.
 
-usage: mistakes.py PLUGIN
+usage: mistakes.py COMPONENT    embedded or plugin
 """
 
 import concurrent.futures
@@ -13,7 +13,7 @@ import threading
 
 from consul_session import ConsulSession, Failed
 
-PLUGIN = sys.argv[1]
+COMPONENT = sys.argv[1]
 AGENT = {"address": os.environ["CONSUL_HTTP_ADDR"]}
 NONE = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11"
 
@@ -32,9 +32,9 @@ def expect(kind, text, call, *values):
 
 
 def cut_off(call, *values):
-    """Expects the deadline to end a call, but not before the call's own timeout of one second."""
+    """Expects the deadline to end a call. While a plugin waits, that happens only after its timeout of one second."""
     failure = expect(Failed, "no result in ", call, *values)
-    assert float(str(failure).split()[3]) >= 1, failure
+    assert float(str(failure).split()[3]) >= (0.2 if consul.embedded else 1), failure
     return failure
 
 
@@ -49,18 +49,20 @@ def child(call, *values):
 
 # Concurrent loads start one ticker. A failed load starts none.
 expect(FileNotFoundError, "", ConsulSession, "/nowhere")
+expect(ValueError, "not a component", ConsulSession, "/etc/hosts")
+expect(ValueError, "not the component of consul-session", ConsulSession, b"\0asm\x0d\0\x01\0")
 with concurrent.futures.ThreadPoolExecutor(10) as pool:
-    consul, *_ = pool.map(lambda _: ConsulSession(PLUGIN), range(10))
+    consul, *_ = pool.map(lambda _: ConsulSession(COMPONENT), range(10))
 assert threading.active_count() == 2, threading.enumerate()
 
-# A fork before the first call works, with its deadline. A fork after it gets an error instead of waiting forever.
+# A fork before the first call works, with its deadline. After it, a plugin gets an error instead of waiting forever.
 silent = socket.create_server(("127.0.0.1", 0))
 SILENT = {"address": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout": 10**9}
-hasty = ConsulSession(PLUGIN, deadline=0.2)
+hasty = ConsulSession(COMPONENT, deadline=0.2)
 assert child(consul.sessions, "info", AGENT, NONE) == 0
 assert child(lambda: cut_off(hasty.sessions, "list", SILENT)) == 0
 assert consul.sessions("info", AGENT, NONE) is None
-assert child(consul.sessions, "info", AGENT, NONE) == 1
+assert child(consul.sessions, "info", AGENT, NONE) == (0 if consul.embedded else 1)
 
 for kind, text, *values in [
     (TypeError, "session.checks must be list or tuple, not str", "create", AGENT, {"checks": ""}),
@@ -69,11 +71,19 @@ for kind, text, *values in [
     (ValueError, "agent.timeout must be an unsigned 64-bit integer, not -1", "list", {**AGENT, "timeout": -1}),
     (TypeError, "session has no field tll", "create", AGENT, {"tll": 10**10}),
     (ValueError, "the interface sessions has no function 'nope'", "nope", AGENT),
+    (ValueError, "the interface sessions has no function 'action'", "action", "{}"),
     (TypeError, "wrong number of arguments for info(agent, id): 1", "info", AGENT),
     (TypeError, "agent must be dict, not NoneType", "list", None),
     (ValueError, "on-difference must be one of refuse, recreate", "ensure", AGENT, {"name": "x"}, "nope"),
 ]:
     expect(kind, text, consul.sessions, *values)
+
+expect(TypeError, "params must be dict, not list", consul.action, [])
+expect(TypeError, "unexpected keyword argument 'capath'", lambda: ConsulSession(COMPONENT, capath="x"))
+if not consul.embedded:
+    expect(ValueError, "need the embedded component", lambda: ConsulSession(COMPONENT, validate_certs=False))
+    expect(ValueError, "need the embedded component", lambda: ConsulSession(COMPONENT, send=print))
+    expect(Failed, "`ca_path` cannot be set here", consul.action, {"ca_path": "/x", "url": AGENT["address"]})
 
 for call, *values in [(consul.sessions, "create", AGENT, {"ttl": 5}), (consul.action, {"name": "x", "ttl": 5})]:
     failure = pickle.loads(pickle.dumps(expect(Failed, "`ttl` must be", call, *values)))
@@ -83,7 +93,8 @@ for call, *values in [(consul.sessions, "create", AGENT, {"ttl": 5}), (consul.ac
 for applied, *values in [(False, "list", SILENT), (True, "create", SILENT, {})]:
     failure = cut_off(hasty.sessions, *values)
     assert (failure.kind, failure.retryable, failure.maybe_applied) == ("timeout", True, applied), failure.error
-params = {"name": "x", "url": SILENT["address"], "timeout": "1s"}
-for applied, more in [(False, {"state": "info"}), (False, {"check_mode": True}), (True, {})]:
+CHECK = {"unique": True, "check_mode": True}
+params = {"unique": False, "url": SILENT["address"], "timeout": "1s"}
+for applied, more in [(False, {"state": "list"}), (False, {**CHECK, "name": "x"}), (True, {})]:
     failure = cut_off(hasty.action, {**params, **more})
     assert failure.maybe_applied is applied, failure.error

@@ -1,6 +1,17 @@
 """Converts values between Python and the component's types. A value of the wrong type is a TypeError or ValueError."""
 
+import ctypes
+
+from wasmtime import _ffi
 from wasmtime.component import U64, EnumType, ListType, OptionType, Record, RecordType, Variant
+
+
+def lower_all(parameters, values, function):
+    """Converts the arguments of a function."""
+    if len(values) != len(parameters):
+        names = ", ".join(parameter for parameter, _ in parameters)
+        raise TypeError(f"wrong number of arguments for {function}({names}): {len(values)}")
+    return [lower(kind, value, parameter) for (parameter, kind), value in zip(parameters, values)]
 
 
 def lower(kind, value, name):
@@ -54,3 +65,28 @@ def lift(value):
     if isinstance(value, Variant):
         return value.tag if value.payload is None else (value.tag, lift(value.payload))
     return [lift(item) for item in value] if isinstance(value, list) else value
+
+
+def lift_result(result):
+    """Returns whether a function failed, and its value or error."""
+    # wasmtime-py drops the tag of a result if the Python types of its two cases differ. Here this happens for functions
+    # that return a string, a list or nothing, so a record without a tag is an error.
+    if isinstance(result, Variant):
+        return result.tag == "err", lift(result.payload)
+    return isinstance(result, Record), lift(result)
+
+
+def set_body(response, body):
+    """Fills the empty `body` of a `result<response, …>`, 64 KiB at a time."""
+    value, record = _ffi.wasmtime_component_val_t, response.of.result.val.contents.of.record
+    field = next(field for field in record.data[: record.size] if _ffi.to_str(field.name) == "body")
+    items, size = field.val.of.list, ctypes.sizeof(value)
+    _ffi.wasmtime_component_vallist_delete(ctypes.byref(items))
+    _ffi.wasmtime_component_vallist_new_uninit(ctypes.byref(items), len(body))
+    for start in range(0, len(body), 1 << 16):
+        part = body[start : start + (1 << 16)]
+        values = bytearray(size * len(part))
+        values[value.kind.offset :: size] = bytes([_ffi.WASMTIME_COMPONENT_U8.value]) * len(part)
+        values[value.of.offset :: size] = part
+        address = ctypes.addressof(items.data.contents) + size * start
+        ctypes.memmove(address, bytes(values), len(values))
