@@ -13,4 +13,4 @@ mod engine;
 
 #[cfg(feature = "build")]
 pub use build::{Artifact, COMMAND, EMBEDDED, PLUGIN, remove_outer_variables};
-pub use engine::engine_config;
+pub use engine::{MAX_MEMORY, engine_config};

@@ -4,9 +4,10 @@ use super::Client;
 use crate::component::Operation;
 use crate::component::types::Agent;
 use crate::error::{Error, ErrorKind, Exchange, Result};
-use crate::runtime::{Call, Journal, MAX_MEMORY};
+use crate::runtime::{Call, Journal, MAX_MEMORY, Slot};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
@@ -28,14 +29,12 @@ impl Client {
         let inner = &self.0;
         let deadline = Instant::now() + timeout;
         let network_deadline = deadline - (timeout / 10).min(Duration::from_millis(50));
-        let places = async {
-            // Neither semaphore is ever closed.
-            let place = inner.calls.acquire().await.ok()?;
-            Some((place, inner.runtime.slot().await.ok()?))
-        };
-        let _places = match tokio::time::timeout_at(network_deadline, places).await {
-            Ok(Some(places)) if Instant::now() < network_deadline => places,
-            Ok(_) | Err(_) => return Err(self.never_started(timeout, journal)),
+        let _places = match self.free_places().filter(|_| !timeout.is_zero()) {
+            Some(places) => places,
+            None => match tokio::time::timeout_at(network_deadline, self.places()).await {
+                Ok(Some(places)) if Instant::now() < network_deadline => places,
+                Ok(_) | Err(_) => return Err(self.never_started(timeout, journal)),
+            },
         };
         let call = Call {
             network: inner.network.clone(),
@@ -47,11 +46,21 @@ impl Client {
         let run = inner
             .runtime
             .run(call, operation, input, parameters(&inner.agent));
-        match tokio::time::timeout_at(deadline, run).await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(self.trapped(&error, timeout, journal)),
-            Err(_) => Err(self.timed_out(timeout, journal)),
-        }
+        run.await
+            .map_err(|error| self.trapped(&error, timeout, journal))
+    }
+
+    /// A place among the client's calls and one among the runtime's, if both are free.
+    fn free_places(&self) -> Option<(SemaphorePermit<'_>, Slot)> {
+        let place = self.0.calls.try_acquire().ok()?;
+        Some((place, self.0.runtime.free_slot()?))
+    }
+
+    /// Waits for both places.
+    async fn places(&self) -> Option<(SemaphorePermit<'_>, Slot)> {
+        // Neither semaphore is ever closed.
+        let place = self.0.calls.acquire().await.ok()?;
+        Some((place, self.0.runtime.slot().await.ok()?))
     }
 
     fn never_started(&self, timeout: Duration, journal: &Journal) -> Error {

@@ -64,18 +64,18 @@ impl fmt::Display for Operation {
 /// Returns the operation of a request. The error says why the request is not a known one.
 pub(super) fn classify(method: &Method, uri: &Uri) -> Result<Operation, String> {
     let path = uri.path();
-    let segments: Vec<&str> = path.split('/').collect();
-    let operation = match (method, segments.as_slice()) {
-        (&Method::GET, ["", "v1", "session", "list"]) => Some(Operation::Read),
-        (&Method::GET, ["", "v1", "session", "info", id]) if is_id(id) => Some(Operation::Read),
-        (&Method::GET, ["", "v1", "session", "node", name]) if is_name(name) => {
-            Some(Operation::Read)
-        }
-        (&Method::PUT, ["", "v1", "session", "create"]) => Some(Operation::Create),
-        (&Method::PUT, ["", "v1", "session", "renew", id]) if is_id(id) => Some(Operation::Renew),
-        (&Method::PUT, ["", "v1", "session", "destroy", id]) if is_id(id) => {
-            Some(Operation::Destroy)
-        }
+    let endpoint = path.strip_prefix("/v1/session/").unwrap_or_default();
+    let (endpoint, argument) = match endpoint.split_once('/') {
+        Some((endpoint, argument)) => (endpoint, Some(argument)),
+        None => (endpoint, None),
+    };
+    let operation = match (method, endpoint, argument) {
+        (&Method::GET, "list", None) => Some(Operation::Read),
+        (&Method::GET, "info", Some(id)) if is_id(id) => Some(Operation::Read),
+        (&Method::GET, "node", Some(name)) if is_name(name) => Some(Operation::Read),
+        (&Method::PUT, "create", None) => Some(Operation::Create),
+        (&Method::PUT, "renew", Some(id)) if is_id(id) => Some(Operation::Renew),
+        (&Method::PUT, "destroy", Some(id)) if is_id(id) => Some(Operation::Destroy),
         _ => None,
     };
     let operation = operation.ok_or_else(|| {
@@ -89,12 +89,15 @@ pub(super) fn classify(method: &Method, uri: &Uri) -> Result<Operation, String> 
 
 /// A UUID needs no encoding, so none is accepted.
 fn is_id(segment: &str) -> bool {
-    session_id::parse(segment).is_ok()
+    session_id::is_well_formed(segment)
 }
 
 /// A percent-encoded name that no server resolves to another path: after decoding, none of its segments is empty or
 /// consists of dots.
 fn is_name(segment: &str) -> bool {
+    if segment.contains('/') {
+        return false;
+    }
     let decoded = percent_decode_str(segment).decode_utf8_lossy();
     // Decoded a second time, as a proxy may do.
     let twice = percent_decode_str(&decoded).decode_utf8_lossy();

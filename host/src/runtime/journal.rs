@@ -1,6 +1,7 @@
 //! What the host observed of a call.
 
 use crate::network::RequestError;
+use http::{Method, Uri};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The last request, the reason of its failure, and whether a write was sent.
@@ -9,7 +10,7 @@ pub(crate) struct Journal(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    request: Option<(String, String)>,
+    request: Option<(Method, Uri)>,
     detail: Option<String>,
     writes: usize,
     out_of_memory: bool,
@@ -18,7 +19,10 @@ struct Entries {
 impl Journal {
     /// The method and path of the last request, allowed or not.
     pub(crate) fn request(&self) -> Option<(String, String)> {
-        self.entries().request.clone()
+        let entries = self.entries();
+        let (method, uri) = entries.request.as_ref()?;
+        let path = uri.path_and_query().map(ToString::to_string);
+        Some((method.to_string(), path.unwrap_or_default()))
     }
 
     /// The detail of the last failure, if the component cannot see it.
@@ -36,9 +40,9 @@ impl Journal {
         self.entries().out_of_memory
     }
 
-    pub(super) fn begin(&self, method: &str, path: &str, writes: bool) {
+    pub(super) fn begin(&self, method: &Method, uri: &Uri, writes: bool) {
         let mut entries = self.entries();
-        entries.request = Some((method.to_owned(), path.to_owned()));
+        entries.request = Some((method.clone(), uri.clone()));
         entries.detail = None;
         entries.writes += usize::from(writes);
     }

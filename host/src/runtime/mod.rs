@@ -12,6 +12,7 @@ pub(crate) use journal::Journal;
 use crate::component::{Operation, StepExports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::Network;
+pub(crate) use consul_session_component::MAX_MEMORY;
 use consul_session_component::engine_config;
 use embedded::Embedded;
 use std::fmt;
@@ -35,10 +36,6 @@ const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"))
 
 /// Default limit of concurrent calls.
 const MAX_CALLS: u32 = 256;
-/// Maximum size of each linear memory in bytes. The largest list that the component reads, 8 MiB or 36,000 short
-/// sessions, takes 90 MiB.
-pub(crate) const MAX_MEMORY: usize = 128 << 20;
-
 /// For each so many concurrent calls, clients may keep one instance.
 const KEPT: usize = 4;
 
@@ -55,7 +52,7 @@ const TABLES: u32 = 4;
 pub struct Runtime(Arc<Inner>);
 
 struct Inner {
-    component: Linked,
+    component: Arc<Linked>,
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
@@ -108,7 +105,7 @@ impl Runtime {
                 "this build contains no component; clippy and documentation builds omit it",
             ));
         }
-        let engine = engine(calls)?;
+        let engine = engine(calls, &BUILT_IN)?;
         // SAFETY: the bytes come from this crate's build script, which used the same version of wasmtime. They are part of
         // this program, and cannot be replaced without replacing the program.
         #[expect(
@@ -128,7 +125,7 @@ impl Runtime {
     ///
     /// Fails if the bytes are not such a component, or if it imports more than `wasi:http` and `wasi:io`.
     pub fn from_bytes(component: &[u8]) -> Result<Runtime> {
-        let engine = engine(MAX_CALLS)?;
+        let engine = engine(MAX_CALLS, &OTHER)?;
         let component = Component::new(&engine, component)
             .map_err(|error| failed(&format!("cannot compile the component: {error:#}")))?;
         Runtime::link(engine, &component, MAX_CALLS, false)
@@ -148,7 +145,14 @@ impl Runtime {
         } else {
             Linked::Plugin(Plugin::link(&engine, component)?)
         };
-        let ticker = Ticker::start(&engine)
+        let component = Arc::new(component);
+        let shared = component.clone();
+        let tidy = move || {
+            if let Linked::Embedded(embedded) = &*shared {
+                embedded.tidy();
+            }
+        };
+        let ticker = Ticker::start(&engine, tidy)
             .map_err(|error| failed(&format!("cannot start the epoch thread: {error}")))?;
         let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Runtime(Arc::new(Inner {
@@ -192,7 +196,7 @@ impl Runtime {
         P: ComponentNamedList + Lower + Send + Sync,
         T: ComponentType + Lift + Send + Sync + 'static,
     {
-        match &self.0.component {
+        match &*self.0.component {
             Linked::Embedded(embedded) => embedded.call(call, operation, input, parameters).await,
             Linked::Plugin(plugin) => plugin.call(call, operation, parameters).await,
         }
@@ -203,37 +207,77 @@ impl Runtime {
         Kept::new(self.0.places.clone())
     }
 
+    /// A free slot, if there is one.
+    pub(crate) fn free_slot(&self) -> Option<Slot> {
+        let permit = self.0.slots.clone().try_acquire_owned().ok()?;
+        Some(self.taken(permit))
+    }
+
     /// Waits for a free slot.
     pub(crate) async fn slot(&self) -> Result<Slot, AcquireError> {
         let permit = self.0.slots.clone().acquire_owned().await?;
-        Ok(Slot {
+        Ok(self.taken(permit))
+    }
+
+    fn taken(&self, permit: OwnedSemaphorePermit) -> Slot {
+        Slot {
             _permit: permit,
             _running: self.0.ticker.run(),
-        })
+        }
     }
 }
 
-fn engine(calls: u32) -> Result<Engine> {
-    // One instance may be prepared for the next call, and clients may keep some.
-    let calls = calls.saturating_add(1 + calls / KEPT as u32);
+/// What an engine reserves for each instance of a component.
+struct Reserved {
+    instances: u32,
+    memories: u32,
+    tables: u32,
+}
+
+/// For the built-in component.
+const BUILT_IN: Reserved = Reserved {
+    instances: 1,
+    memories: 1,
+    tables: 1,
+};
+
+/// For any other, as `limits.rs` allows.
+const OTHER: Reserved = Reserved {
+    instances: INSTANCES,
+    memories: MEMORIES,
+    tables: TABLES,
+};
+
+fn engine(calls: u32, each: &Reserved) -> Result<Engine> {
+    // One instance may be prepared for the next call, one may not be dropped yet, and clients may keep some.
+    let places = calls.saturating_add(2 + calls / KEPT as u32);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(INSTANCES))
-        .total_memories(calls.saturating_mul(MEMORIES))
-        .total_tables(calls.saturating_mul(TABLES))
-        .total_stacks(calls)
+    pool.total_component_instances(places)
+        .total_core_instances(places.saturating_mul(each.instances))
+        .total_memories(places.saturating_mul(each.memories))
+        .total_tables(places.saturating_mul(each.tables))
+        .total_stacks(places)
         .max_memory_size(MAX_MEMORY)
         // Keeps the pages that a call of a few sessions touches mapped for the next one, and resets only those that were
         // written to. Linux can tell since 6.7.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(16 << 10);
-    engine_config(None)
-        .and_then(|mut config| {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-            Engine::new(&config)
-        })
-        .map_err(|error| failed(&format!("cannot set up wasmtime: {error:#}")))
+    let engine = engine_config(None).and_then(|mut config| {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        Engine::new(&config)
+    });
+    engine.map_err(|error| {
+        let space = u64::from(places) * u64::from(each.memories) * (MAX_MEMORY as u64 >> 20);
+        let fewer = if calls > 1 {
+            ", or let fewer calls run at once (`Runtime::with_calls`)"
+        } else {
+            ""
+        };
+        failed(&format!(
+            "cannot set up wasmtime: {error:#}; it needs {space} MiB of address space (not memory) and a little more, so raise the limit (`ulimit -v`){fewer}"
+        ))
+    })
 }
 
 fn failed(message: &str) -> Error {

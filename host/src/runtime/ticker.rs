@@ -8,7 +8,7 @@ use wasmtime::Engine;
 /// How often a running component can be interrupted: a deadline takes effect at most this late.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Advances the engine's epoch while calls are running, and sleeps while none is.
+/// Advances the engine's epoch while calls are running, and sleeps while none is. Does some work at every tick.
 pub(super) struct Ticker(Arc<Ticking>);
 
 #[derive(Default)]
@@ -22,10 +22,12 @@ struct Ticking {
 }
 
 impl Ticking {
-    fn sleep(&self) {
+    /// Sleeps until a call runs. Does the last of the work before.
+    fn sleep(&self, work: &impl Fn()) {
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // A call that begins after this sees it, and one that began before is seen by the loop.
         self.asleep.store(true, Ordering::SeqCst);
+        work();
         while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
             guard = self
                 .wake
@@ -44,7 +46,11 @@ impl Ticking {
 }
 
 impl Ticker {
-    pub(super) fn start(engine: &Engine) -> std::io::Result<Ticker> {
+    /// Does `work` at every tick, and once more when no call is running.
+    pub(super) fn start(
+        engine: &Engine,
+        work: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Ticker> {
         let ticking = Arc::new(Ticking::default());
         let (engine, shared) = (engine.clone(), ticking.clone());
         std::thread::Builder::new()
@@ -52,10 +58,11 @@ impl Ticker {
             .spawn(move || {
                 while !shared.stopped.load(Ordering::SeqCst) {
                     if shared.running.load(Ordering::SeqCst) == 0 {
-                        shared.sleep();
+                        shared.sleep(&work);
                     } else {
                         std::thread::sleep(TICK);
                         engine.increment_epoch();
+                        work();
                     }
                 }
             })?;

@@ -12,6 +12,15 @@ use http::uri::{PathAndQuery, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
 
+/// The headers that components read (`wit/embedded.wit`).
+const READ_HEADERS: [&str; 5] = [
+    "content-type",
+    "content-encoding",
+    "location",
+    "x-consul-index",
+    "x-consul-results-filtered-by-acls",
+];
+
 /// A response with its whole body.
 pub(super) struct Complete {
     head: http::response::Parts,
@@ -28,9 +37,10 @@ impl Complete {
     pub(super) fn lowered(&self) -> Response<'_> {
         let headers = self.head.headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
-            let needed = name.starts_with("x-consul-")
-                || ["content-type", "content-encoding", "location"].contains(&name);
-            let value = value.to_str().ok().filter(|_| needed)?;
+            if !READ_HEADERS.contains(&name) {
+                return None;
+            }
+            let value = value.to_str().ok()?;
             Some(ResponseHeader { name, value })
         });
         Response {
@@ -48,12 +58,8 @@ impl Call {
         let timeouts = timeouts(request.timeouts);
         let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
         let outgoing = outgoing(request, self.network.injects_token())?;
-        let path = outgoing.uri().path_and_query();
-        self.journal.begin(
-            outgoing.method().as_str(),
-            path.map_or("", |path| path.as_str()),
-            writes,
-        );
+        self.journal
+            .begin(outgoing.method(), outgoing.uri(), writes);
         let result = async {
             let response = self.network.send(outgoing, timeouts, self.network_deadline);
             let (head, mut body) = response.await?.into_parts();

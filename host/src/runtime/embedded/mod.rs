@@ -13,12 +13,13 @@ use crate::error::Result;
 use exchange::transport_error;
 use sandbox::{Pace, Sandbox, State};
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
-use wasmtime::Engine;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
 use wasmtime::component::{
     Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower,
 };
+use wasmtime::{Engine, Trap};
 
 /// The built-in component handles an input of this many bytes in less than a millisecond.
 const SHORT_INPUT: usize = 16 << 10;
@@ -31,6 +32,8 @@ pub(super) struct Embedded {
     built_in: bool,
     /// A fresh instance for the next call, made while another call waited for a response.
     prepared: Mutex<Option<Sandbox>>,
+    /// The instance of the previous call, dropped during the next one or at the next tick.
+    retired: Mutex<Option<Sandbox>>,
 }
 
 impl Embedded {
@@ -45,6 +48,7 @@ impl Embedded {
             exports,
             built_in,
             prepared: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -73,7 +77,7 @@ impl Embedded {
             .await;
         match (&result, &call.kept) {
             (Ok(_), Some(kept)) => kept.put(sandbox, place),
-            (Ok(_), None) => {}
+            (Ok(_), None) => self.retire(sandbox),
             (Err(_), _) if sandbox.out_of_memory() => call.journal.memory_refused(),
             (Err(_), _) => {}
         }
@@ -97,8 +101,12 @@ impl Embedded {
         let start = exports.start.of(operation);
         let mut next: Option<Request> = sandbox.step(start, parameters, pace).await?;
         while let Some(request) = next {
-            let prepares = self.built_in && call.kept.is_none();
-            let response = self.meanwhile(prepares, call.exchange(request)).await;
+            // A request may have been refused at once, so a component could go on like this without ever waiting.
+            if Instant::now() >= call.deadline {
+                return Err(Trap::Interrupt.into());
+            }
+            let idle = self.built_in && call.kept.is_none();
+            let response = self.meanwhile(idle, call.exchange(request)).await;
             let response = match &response {
                 Ok(response) => {
                     // What follows handles this response, too.
@@ -107,6 +115,9 @@ impl Embedded {
                 }
                 Err(error) => Err(transport_error(error)),
             };
+            if !self.built_in {
+                tokio::task::yield_now().await;
+            }
             next = sandbox.step(&exports.resume, (response,), pace).await?;
         }
         sandbox.step(exports.finish.of(operation), (), pace).await
@@ -129,39 +140,60 @@ impl Embedded {
         }
     }
 
-    /// Awaits a response, and meanwhile prepares an instance for the next call if `prepares`.
-    async fn meanwhile<R>(&self, prepares: bool, exchange: impl Future<Output = R>) -> R {
+    /// Awaits a response, and if `idle`, meanwhile does work for other calls: it drops the instance of the
+    /// previous call, and prepares that of the next one.
+    async fn meanwhile<R>(&self, idle: bool, exchange: impl Future<Output = R>) -> R {
         let mut exchange = pin!(exchange);
-        let mut polls = 0;
+        // The connection's task sends the request first.
+        let mut pause = idle.then(|| Box::pin(tokio::task::yield_now()));
         std::future::poll_fn(|context| {
             let response = exchange.as_mut().poll(context);
-            if response.is_pending() && prepares && polls < 2 {
-                polls += 1;
-                if polls == 1 {
-                    // The connection's task sends the request first.
-                    context.waker().wake_by_ref();
-                } else {
-                    self.prepare();
-                }
+            if response.is_pending()
+                && let Some(pausing) = &mut pause
+                && pausing.as_mut().poll(context).is_ready()
+            {
+                pause = None;
+                self.tidy();
+                self.prepare();
             }
             response
         })
         .await
     }
 
+    /// Prepares an instance for the next call, unless there is one.
     fn prepare(&self) {
         if self.prepared().is_some() {
             return;
         }
         // Instantiation of the built-in component is ready at once. Without room for another instance there is none.
         let mut preparing = pin!(Sandbox::new(&self.instances, Pace::Short, None));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(sandbox)) = preparing.as_mut().poll(&mut context) {
             *self.prepared() = Some(sandbox);
         }
     }
 
-    fn prepared(&self) -> std::sync::MutexGuard<'_, Option<Sandbox>> {
+    /// Leaves an instance that is not used again to the next call or to the next tick. To drop it takes time, which the
+    /// caller need not wait for.
+    fn retire(&self, sandbox: Sandbox) {
+        let mut retired = self.retired();
+        if retired.is_none() {
+            *retired = Some(sandbox);
+        }
+    }
+
+    /// Drops what the last call left.
+    pub(super) fn tidy(&self) {
+        let retired = self.retired().take();
+        drop(retired);
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Option<Sandbox>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Option<Sandbox>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

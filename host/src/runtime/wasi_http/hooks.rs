@@ -59,13 +59,8 @@ impl WasiHttpHooks for Hooks {
             (self.network.clone(), self.journal.clone(), self.deadline);
         let permit = self.requests.clone().try_acquire_owned();
         Box::new(async move {
-            let (method, path) = (request.method(), request.uri().path_and_query());
-            let writes = *method != http::Method::GET;
-            journal.begin(
-                method.as_str(),
-                path.map_or("", |path| path.as_str()),
-                writes,
-            );
+            let writes = *request.method() != http::Method::GET;
+            journal.begin(request.method(), request.uri(), writes);
             let options = options.unwrap_or_default();
             let timeouts = Timeouts {
                 first_byte: options.first_byte_timeout,

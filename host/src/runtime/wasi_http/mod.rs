@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use wasmtime::component::{
     Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower, ResourceTable,
 };
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
@@ -39,6 +39,25 @@ impl Plugin {
 
     /// Carries out an operation in a fresh store.
     pub(super) async fn call<P, T>(
+        &self,
+        call: Call,
+        operation: Operation,
+        parameters: P,
+    ) -> wasmtime::Result<T>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let deadline = call.deadline;
+        let run = self.run(call, operation, parameters);
+        // The component may wait for something that never happens.
+        match tokio::time::timeout_at(deadline, run).await {
+            Ok(result) => result,
+            Err(_) => Err(Trap::Interrupt.into()),
+        }
+    }
+
+    async fn run<P, T>(
         &self,
         call: Call,
         operation: Operation,
