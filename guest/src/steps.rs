@@ -160,3 +160,71 @@ impl From<steps::TransportErrorKind> for TransportErrorKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations;
+    use crate::types::Agent;
+
+    fn agent() -> Agent {
+        Agent {
+            address: "https://h:8501".into(),
+            token: Some("s3cret".into()),
+            datacenter: None,
+            namespace: None,
+            partition: None,
+            timeout: Some(7),
+        }
+    }
+
+    fn answer(body: &str) -> Option<Result<Response, TransportError>> {
+        Some(Ok(Response::new(
+            200,
+            [("Content-Type", "application/json".to_owned())],
+            body.into(),
+        )))
+    }
+
+    #[test]
+    fn an_operation_ends_after_as_many_steps_as_it_has_requests() {
+        let id = "2d54d52a-8d7a-2c9f-7dc1-8c5f9f0a0c11";
+        let mut operation =
+            Operation::new(async move |via| operations::remove(&agent(), "n", None, via).await);
+        let Step::Request(list) = operation.step(None) else {
+            panic!("it begins with a list")
+        };
+        assert_eq!(
+            (list.authority.as_str(), list.path_with_query.as_str()),
+            ("h:8501", "/v1/session/list?consistent")
+        );
+        assert_eq!((list.scheme, list.writes), (steps::Scheme::Https, false));
+        assert_eq!(list.timeouts.first_byte, 7);
+        let names: Vec<&str> = list
+            .headers
+            .iter()
+            .map(|header| header.name.as_str())
+            .collect();
+        assert_eq!(names, ["accept", "x-consul-token"]);
+        let listed = format!(r#"[{{"ID":"{id}","Name":"n","CreateIndex":1}}]"#);
+        let Step::Request(destroy) = operation.step(answer(&listed)) else {
+            panic!("it destroys what it found")
+        };
+        assert_eq!(destroy.path_with_query, format!("/v1/session/destroy/{id}"));
+        assert!(destroy.writes && destroy.method == steps::Method::Put);
+        let Step::Done(removed) = operation.step(answer("true")) else {
+            panic!("nothing is left to do")
+        };
+        assert_eq!(removed.unwrap(), [id]);
+    }
+
+    #[test]
+    fn an_operation_without_requests_is_done_at_once() {
+        let mut operation =
+            Operation::new(async |via| operations::info(&agent(), "no id", via).await);
+        let Step::Done(result) = operation.step(None) else {
+            panic!("the id is not valid")
+        };
+        assert!(result.is_err());
+    }
+}

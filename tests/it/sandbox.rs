@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Timeout of calls that must end for another reason, even on a slow machine.
 const LONG: Duration = Duration::from_secs(60);
 
-const HOSTILE: Artifact = Artifact {
+const PLUGIN: Artifact = Artifact {
     name: "hostile",
     package: "consul-session-hostile",
     target: "wasm32-unknown-unknown",
@@ -22,14 +22,27 @@ const HOSTILE: Artifact = Artifact {
     profile: "component",
 };
 
-/// Returns a runtime with the hostile component, which is built once for all tests.
-fn hostile() -> &'static Runtime {
+const EMBEDDED: Artifact = Artifact {
+    features: &["embedded"],
+    ..PLUGIN
+};
+
+/// Returns a runtime with the hostile component of the world `plugin`, which is built once for all tests.
+fn plugin() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let component = HOSTILE.build(&workspace, &workspace.join("target/hostile"));
-        Runtime::from_bytes(&component.unwrap()).unwrap()
-    })
+    RUNTIME.get_or_init(|| hostile(&PLUGIN, "target/hostile"))
+}
+
+/// The same in the world `embedded`.
+fn embedded() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| hostile(&EMBEDDED, "target/hostile-embedded"))
+}
+
+fn hostile(artifact: &Artifact, target: &str) -> Runtime {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let component = artifact.build(&workspace, &workspace.join(target));
+    Runtime::from_bytes(&component.unwrap()).unwrap()
 }
 
 /// Runs a trick, given as its name and argument, and returns what it obtained.
@@ -45,11 +58,11 @@ async fn play(client: &Client, trick: &str) -> Result<String, Error> {
     Ok(result["text"].as_str().unwrap().to_owned())
 }
 
-async fn agent() -> (DevAgent, Client) {
-    agent_with(LONG).await
+async fn agent(hostile: &Runtime) -> (DevAgent, Client) {
+    agent_with(hostile, LONG).await
 }
 
-async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
+async fn agent_with(hostile: &Runtime, timeout: Duration) -> (DevAgent, Client) {
     let agent = DevAgent::builder()
         .acl_token("secret")
         .start()
@@ -59,7 +72,7 @@ async fn agent_with(timeout: Duration) -> (DevAgent, Client) {
         .address(agent.address())
         .token(Token::new("secret").unwrap())
         .timeout(timeout)
-        .build(hostile())
+        .build(hostile)
         .unwrap();
     (agent, client)
 }
@@ -73,127 +86,174 @@ async fn fails(client: &Client, trick: &str, with: &str) -> Error {
 
 #[tokio::test]
 async fn time_and_memory_are_bounded() {
-    let (short, client) = agent_with(SHORT).await;
-    let begun = Instant::now();
-    assert!(fails(&client, "spin", "timeout").await.is_timeout());
-    let list = format!("flood {}/v1/session/list", short.address());
-    assert!(play(&client, &list).await.unwrap_err().is_timeout());
-    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
-    // Other limits end these tricks before the deadline.
-    let (_agent, client) = agent().await;
-    fails(&client, "grow", "more than the 128 MiB of memory").await;
-    fails(&client, "recurse", "the component was stopped").await;
-    fails(&client, "trap", "the component was stopped").await;
-    fails(&client, "answer 30000000", "too much data").await;
-    fails(&client, "headers", "the component was stopped").await;
-    // Each call has its own store, so the next call is unaffected.
-    fails(&client, "answer 3", "malformed result").await;
+    for hostile in [plugin(), embedded()] {
+        let (short, client) = agent_with(hostile, SHORT).await;
+        let begun = Instant::now();
+        assert!(fails(&client, "spin", "timeout").await.is_timeout());
+        let list = format!("flood {}/v1/session/list", short.address());
+        assert!(play(&client, &list).await.unwrap_err().is_timeout());
+        assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+        // Other limits end these tricks before the deadline.
+        let (_agent, client) = agent(hostile).await;
+        fails(&client, "grow", "more than the 128 MiB of memory").await;
+        fails(&client, "recurse", "the component was stopped").await;
+        fails(&client, "trap", "the component was stopped").await;
+        fails(&client, "answer 30000000", "too much data").await;
+        fails(&client, "headers", "the component was stopped").await;
+        // Each call has its own store, so the next call is unaffected.
+        fails(&client, "answer 3", "malformed result").await;
+    }
 }
 
 #[tokio::test]
 async fn malformed_error_is_truncated_and_redacted() {
-    let (_agent, client) = agent().await;
-    let error = fails(&client, "fail secret 100000", "malformed error").await;
-    assert!(error.message().len() < 2_000, "{}", error.message().len());
-    assert!(!error.message().contains("secret"), "{error}");
+    for hostile in [plugin(), embedded()] {
+        let (_agent, client) = agent(hostile).await;
+        let error = fails(&client, "fail secret 100000", "malformed error").await;
+        assert!(error.message().len() < 2_000, "{}", error.message().len());
+        assert!(!error.message().contains("secret"), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn stopped_component_may_have_applied_a_write() {
-    let (agent, client) = agent().await;
-    let create = format!("write {}/v1/session/create", agent.address());
-    let error = fails(&client, &create, "check before you try again").await;
-    assert!(error.maybe_applied());
-    let forbidden = format!("write {}/v1/kv/a", agent.address());
-    assert!(!play(&client, &forbidden).await.unwrap_err().maybe_applied());
-    let unreachable = "write http://127.0.0.1:1/v1/session/create";
-    let policy = Policy::deny_all().allow("http://127.0.0.1:1").unwrap();
-    let elsewhere = Client::builder()
-        .address("http://127.0.0.1:1")
-        .policy(policy)
-        .timeout(LONG)
-        .build(hostile())
-        .unwrap();
-    let error = play(&elsewhere, unreachable).await.unwrap_err();
-    assert!(!error.maybe_applied());
+    for hostile in [plugin(), embedded()] {
+        let (agent, client) = agent(hostile).await;
+        let create = format!("write {}/v1/session/create", agent.address());
+        let error = fails(&client, &create, "check before you try again").await;
+        assert!(error.maybe_applied());
+        let forbidden = format!("write {}/v1/kv/a", agent.address());
+        assert!(!play(&client, &forbidden).await.unwrap_err().maybe_applied());
+        let unreachable = "write http://127.0.0.1:1/v1/session/create";
+        let policy = Policy::deny_all().allow("http://127.0.0.1:1").unwrap();
+        let elsewhere = Client::builder()
+            .address("http://127.0.0.1:1")
+            .policy(policy)
+            .timeout(LONG)
+            .build(hostile)
+            .unwrap();
+        let error = play(&elsewhere, unreachable).await.unwrap_err();
+        assert!(!error.maybe_applied());
+    }
 }
 
 #[tokio::test]
 async fn spinning_component_does_not_block_others() {
-    let (agent, client) = agent().await;
-    let neighbour = Client::builder()
-        .address(agent.address())
-        .token(Token::new("secret").unwrap())
-        .timeout(LONG)
-        .build(runtime())
-        .unwrap();
-    let work = async {
-        for _ in 0..3 {
-            neighbour.create(&NewSession::new()).await.unwrap();
+    for hostile in [plugin(), embedded()] {
+        let (agent, client) = agent(hostile).await;
+        let neighbour = Client::builder()
+            .address(agent.address())
+            .token(Token::new("secret").unwrap())
+            .timeout(LONG)
+            .build(runtime())
+            .unwrap();
+        let work = async {
+            for _ in 0..3 {
+                neighbour.create(&NewSession::new()).await.unwrap();
+            }
+        };
+        // Both futures run on one thread and the spinning component is polled first, so it has to yield to let the other
+        // run.
+        tokio::select! {
+            biased;
+            spun = play(&client, "spin") => panic!("the spinning component blocked the other client: {spun:?}"),
+            () = work => {}
         }
-    };
-    // Both futures run on one thread and the spinning component is polled first, so it has to yield to let the other
-    // run.
-    tokio::select! {
-        biased;
-        spun = play(&client, "spin") => panic!("the spinning component blocked the other client: {spun:?}"),
-        () = work => {}
     }
 }
 
 #[tokio::test]
 async fn only_the_session_api_of_the_clients_agent_is_reachable() {
-    let (agent, client) = agent().await;
-    let stranger = DevAgent::start().await.unwrap();
-    let own = agent.address();
-    for (method, url) in [
-        ("get", format!("{}/v1/session/list", stranger.address())),
-        ("get", format!("{own}/v1/agent/self")),
-        ("get", format!("{own}/v1/kv/secret?raw")),
-        ("put", format!("{own}/v1/kv/secret")),
-        ("put", format!("{own}/v1/session/../kv/secret")),
-        ("get", format!("{own}/v1/session/%2e%2e/agent/self")),
-        ("get", format!("{own}/v1/session//list")),
-        ("delete", format!("{own}/v1/session/list")),
-        ("get", format!("{own}/v1/session/list?token=other")),
-        ("get", format!("{own}/v1/session/list?dc=dc1&%74oken=other")),
-        (
-            "get",
-            own.replace("http://", "https://") + "/v1/session/list",
-        ),
-        (
-            "get",
-            own.replace("http://", "http://someone@") + "/v1/session/list",
-        ),
-    ] {
-        let trick = format!("{method} {url}");
-        let got = play(&client, &trick).await;
-        assert!(
-            got.as_ref()
-                .is_err_and(|error| error.message().contains("HttpRequestDenied")
-                    || error.message().contains("refused")),
-            "{trick}: {got:?}"
-        );
+    for hostile in [plugin(), embedded()] {
+        let (agent, client) = agent(hostile).await;
+        let stranger = DevAgent::start().await.unwrap();
+        let own = agent.address();
+        for (method, url) in [
+            ("get", format!("{}/v1/session/list", stranger.address())),
+            ("get", format!("{own}/v1/agent/self")),
+            ("get", format!("{own}/v1/kv/secret?raw")),
+            ("put", format!("{own}/v1/kv/secret")),
+            ("put", format!("{own}/v1/session/../kv/secret")),
+            ("get", format!("{own}/v1/session/%2e%2e/agent/self")),
+            ("get", format!("{own}/v1/session//list")),
+            ("delete", format!("{own}/v1/session/list")),
+            ("get", format!("{own}/v1/session/list?token=other")),
+            ("get", format!("{own}/v1/session/list?dc=dc1&%74oken=other")),
+            (
+                "get",
+                own.replace("http://", "https://") + "/v1/session/list",
+            ),
+            (
+                "get",
+                own.replace("http://", "http://someone@") + "/v1/session/list",
+            ),
+        ] {
+            let trick = format!("{method} {url}");
+            let got = play(&client, &trick).await;
+            assert!(
+                got.as_ref()
+                    .is_err_and(|error| error.message().contains("Denied")
+                        || error.message().contains("refused")),
+                "{trick}: {got:?}"
+            );
+        }
+        // An allowed request succeeds, because the host adds the token, which the component does not know.
+        let allowed = play(&client, &format!("get {own}/v1/session/list"))
+            .await
+            .unwrap();
+        assert!(allowed.starts_with("200 ["), "{allowed}");
     }
-    // An allowed request succeeds, because the host adds the token, which the component does not know.
-    let allowed = play(&client, &format!("get {own}/v1/session/list"))
-        .await
-        .unwrap();
-    assert!(allowed.starts_with("200 ["), "{allowed}");
 }
 
 #[tokio::test]
 async fn reserved_headers_cannot_be_set() {
-    let (agent, client) = agent().await;
+    let (agent, client) = agent(plugin()).await;
+    let step_client = Client::builder()
+        .address(agent.address())
+        .token(Token::new("secret").unwrap())
+        .build(embedded())
+        .unwrap();
     let list = format!("{}/v1/session/list", agent.address());
     for header in ["token", "authorization", "host"] {
         fails(&client, &format!("{header} {list}"), "Forbidden").await;
+        fails(&step_client, &format!("{header} {list}"), "must not send").await;
     }
+}
+
+/// In the world `embedded`, the host builds the request from what the component says.
+#[tokio::test]
+async fn malformed_requests_are_not_sent() {
+    let (agent, client) = agent(embedded()).await;
+    let list = format!("{}/v1/session/list", agent.address());
+    for trick in ["smuggle", "path", "authority"] {
+        fails(&client, &format!("{trick} {list}"), "is malformed").await;
+    }
+    // The host counts the bytes itself, so the body cannot become a second request.
+    let create = format!("length {}/v1/session/create", agent.address());
+    let answer = play(&client, &create).await.unwrap();
+    assert!(
+        answer.starts_with("400") || answer.starts_with("500"),
+        "{answer}"
+    );
+    assert!(
+        play(&client, &format!("get {list}"))
+            .await
+            .unwrap()
+            .starts_with("200 []")
+    );
+}
+
+/// A component that computes forever after a response is stopped, too.
+#[tokio::test]
+async fn every_step_ends_at_the_deadline() {
+    let (agent, client) = agent_with(embedded(), SHORT).await;
+    let later = format!("spin-later {}/v1/session/list", agent.address());
+    assert!(play(&client, &later).await.unwrap_err().is_timeout());
 }
 
 #[tokio::test]
 async fn concurrent_requests_are_bounded() {
-    let (agent, client) = agent().await;
+    let (agent, client) = agent(plugin()).await;
     // The component starts 10,000 requests. The host rejects all but a few, and the agent keeps serving other clients.
     let _ = play(
         &client,
@@ -206,4 +266,30 @@ async fn concurrent_requests_are_bounded() {
         .build(runtime())
         .unwrap();
     assert!(neighbour.list().await.is_ok());
+}
+
+/// A call sees what an earlier one left only if the client asked for that, and never what another client left.
+#[tokio::test]
+async fn instances_are_used_again_only_within_a_client_that_asks_for_it() {
+    let agent = DevAgent::start().await.unwrap();
+    let client = |reuse| {
+        let settings = Client::builder().address(agent.address()).timeout(LONG);
+        settings.reuse(reuse).build(embedded()).unwrap()
+    };
+    let (fresh, reusing, other) = (client(false), client(true), client(true));
+    for (client, word, expected) in [
+        (&fresh, "a", "a"),
+        (&fresh, "b", "b"),
+        (&reusing, "c", "c"),
+        (&reusing, "d", "cd"),
+        (&other, "e", "e"),
+        (&fresh, "f", "f"),
+        (&reusing, "g", "cdg"),
+    ] {
+        let remembered = play(client, &format!("remember {word}")).await.unwrap();
+        assert_eq!(remembered, expected);
+    }
+    // An instance that was stopped is not used again.
+    play(&reusing, "trap").await.unwrap_err();
+    assert_eq!(play(&reusing, "remember h").await.unwrap(), "h");
 }

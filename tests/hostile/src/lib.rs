@@ -1,19 +1,23 @@
 //! A component that attacks its sandbox. `action.run` takes an object with the name of a `trick` and an `argument`,
 //! usually a URL. The field `text` of the result is what the trick obtained. Errors are plain text instead of JSON.
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "embedded"))]
+mod embedded;
+
+#[cfg(all(target_arch = "wasm32", not(feature = "embedded")))]
 mod bindings {
     #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
     wit_bindgen::generate!({ path: "../../wit", world: "plugin", generate_all });
 }
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "embedded")))]
 mod tricks {
     use crate::bindings::exports::consul::session::{action, sessions, types};
     use crate::bindings::wasi::http::outgoing_handler::handle;
     use crate::bindings::wasi::http::types::{
         Fields, Method, OutgoingBody, OutgoingRequest, Scheme,
     };
+    use types::{Ensured, OnDifference};
 
     struct Hostile;
 
@@ -181,8 +185,8 @@ mod tricks {
         fn ensure(
             _: types::Agent,
             _: types::NewSession,
-            _: sessions::OnDifference,
-        ) -> Result<sessions::Ensured, types::Error> {
+            _: OnDifference,
+        ) -> Result<Ensured, types::Error> {
             std::process::abort()
         }
         fn remove(

@@ -1,0 +1,239 @@
+//! The tricks in the world `embedded`, where a component can put anything into a request, or never end.
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "embedded" });
+}
+
+use bindings::exports::consul::session::{finish, start, steps, types};
+use std::cell::RefCell;
+use steps::{Header, Method, Request, Response, Scheme, Timeouts, TransportError};
+use types::{Agent, Ensured, Error, Listing, NewSession, OnDifference, Session};
+
+struct Hostile;
+
+bindings::export!(Hostile with_types_in bindings);
+
+thread_local! {
+    /// The trick with its argument, and how many responses it has got.
+    static TRICK: RefCell<(String, String, usize)> = const { RefCell::new((String::new(), String::new(), 0)) };
+    /// What calls in this instance left.
+    static MEMORY: RefCell<String> = const { RefCell::new(String::new()) };
+    static RESULT: RefCell<Option<Result<String, String>>> = const { RefCell::new(None) };
+}
+
+fn done(result: Result<String, String>) -> Option<Request> {
+    RESULT.set(Some(result.map(|text| {
+        serde_json::json!({"changed": false, "text": text}).to_string()
+    })));
+    None
+}
+
+fn begin(trick: &str, argument: &str) -> Option<Request> {
+    match trick {
+        "spin" => loop {
+            std::hint::black_box(());
+        },
+        "grow" => {
+            let mut all = Vec::new();
+            loop {
+                all.push(vec![1_u8; 1 << 20]);
+                std::hint::black_box(&all);
+            }
+        }
+        "remember" => done(Ok(MEMORY.with_borrow_mut(|memory| {
+            memory.push_str(argument);
+            memory.clone()
+        }))),
+        "recurse" => done(Ok(recurse(1).to_string())),
+        "trap" => std::process::abort(),
+        "put" | "write" => Some(request(Method::Put, argument, None)),
+        "delete" => Some(request(Method::Delete, argument, None)),
+        "token" => Some(request(
+            Method::Get,
+            argument,
+            Some(("x-consul-token", "stolen")),
+        )),
+        "authorization" => Some(request(
+            Method::Get,
+            argument,
+            Some(("authorization", "Bearer stolen")),
+        )),
+        "host" => Some(request(Method::Get, argument, Some(("host", "elsewhere")))),
+        "smuggle" => Some(request(
+            Method::Get,
+            argument,
+            Some(("accept", "a\r\nx-consul-token: stolen")),
+        )),
+        "length" => {
+            let mut request = request(Method::Put, argument, Some(("content-length", "0")));
+            request.body = b"GET /v1/kv/secret HTTP/1.1\r\n\r\n".to_vec();
+            Some(request)
+        }
+        "path" => {
+            let mut request = request(Method::Get, argument, None);
+            request
+                .path_with_query
+                .push_str(" HTTP/1.1\r\nx-consul-token: stolen");
+            Some(request)
+        }
+        "authority" => {
+            let mut request = request(Method::Get, argument, None);
+            request.authority.push_str("\r\n");
+            Some(request)
+        }
+        "headers" => {
+            let mut request = request(Method::Get, argument, None);
+            let header = |number| Header {
+                name: format!("x-{number}"),
+                value: "x".repeat(1000),
+            };
+            request.headers = (0..30_000).map(header).collect();
+            Some(request)
+        }
+        _ => Some(request(Method::Get, argument, None)),
+    }
+}
+
+#[expect(unconditional_recursion, reason = "the trick is to exhaust the stack")]
+fn recurse(depth: u64) -> u64 {
+    let here = std::hint::black_box([depth; 64]);
+    recurse(depth + 1) + here[0]
+}
+
+fn request(method: Method, url: &str, header: Option<(&str, &str)>) -> Request {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Request {
+        method,
+        scheme: if scheme == "https" {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        },
+        authority: authority.to_owned(),
+        path_with_query: format!("/{path}"),
+        headers: header
+            .into_iter()
+            .map(|(name, value)| Header {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
+            .collect(),
+        body: Vec::new(),
+        timeouts: Timeouts {
+            connect: u64::MAX,
+            first_byte: u64::MAX,
+            between_bytes: u64::MAX,
+        },
+        max_body: u64::MAX,
+        // A lie, for every method but GET.
+        writes: false,
+    }
+}
+
+impl steps::Guest for Hostile {
+    fn resume(response: Result<Response, TransportError>) -> Option<Request> {
+        let (trick, argument, count) = TRICK.with_borrow_mut(|(trick, argument, count)| {
+            *count += 1;
+            (trick.clone(), argument.clone(), *count)
+        });
+        match (trick.as_str(), count) {
+            // Only the deadline ends this.
+            ("flood", _) => Some(request(Method::Get, &argument, None)),
+            ("write", 1) => Some(request(Method::Get, &argument, None)),
+            ("write", _) => std::process::abort(),
+            ("spin-later", _) => loop {
+                std::hint::black_box(());
+            },
+            _ => done(match response {
+                Ok(response) => Ok(format!(
+                    "{} {}",
+                    response.status,
+                    String::from_utf8_lossy(&response.body)
+                )),
+                Err(error) => Err(format!(
+                    "{:?} {}",
+                    error.kind,
+                    error.detail.unwrap_or_default()
+                )),
+            }),
+        }
+    }
+}
+
+impl start::Guest for Hostile {
+    fn action(params: String) -> Option<Request> {
+        let params: serde_json::Value = serde_json::from_str(&params).unwrap_or_default();
+        let text = |name: &str| params[name].as_str().unwrap_or_default().to_owned();
+        let (trick, argument) = (text("trick"), text("argument"));
+        TRICK.set((trick.clone(), argument.clone(), 0));
+        match trick.as_str() {
+            // These two results do not follow the interface.
+            "fail" => {
+                let (word, count) = argument.split_once(' ').unwrap_or_default();
+                RESULT.set(Some(Err(word.repeat(count.parse().unwrap_or(0)))));
+                None
+            }
+            "answer" => {
+                RESULT.set(Some(Ok("x".repeat(argument.parse().unwrap_or(0)))));
+                None
+            }
+            _ => begin(&trick, &argument),
+        }
+    }
+    fn create(_: Agent, _: NewSession) -> Option<Request> {
+        None
+    }
+    fn destroy(_: Agent, _: String) -> Option<Request> {
+        None
+    }
+    fn info(_: Agent, _: String) -> Option<Request> {
+        None
+    }
+    fn node(_: Agent, _: String) -> Option<Request> {
+        None
+    }
+    fn list(_: Agent) -> Option<Request> {
+        None
+    }
+    fn renew(_: Agent, _: String) -> Option<Request> {
+        None
+    }
+    fn ensure(_: Agent, _: NewSession, _: OnDifference) -> Option<Request> {
+        None
+    }
+    fn remove(_: Agent, _: String, _: Option<String>) -> Option<Request> {
+        None
+    }
+}
+
+impl finish::Guest for Hostile {
+    fn action() -> Result<String, String> {
+        RESULT.take().unwrap_or_else(|| Err("nothing".to_owned()))
+    }
+    fn create() -> Result<String, Error> {
+        std::process::abort()
+    }
+    fn destroy() -> Result<(), Error> {
+        std::process::abort()
+    }
+    fn info() -> Result<Option<Session>, Error> {
+        std::process::abort()
+    }
+    fn node() -> Result<Listing, Error> {
+        std::process::abort()
+    }
+    fn list() -> Result<Listing, Error> {
+        std::process::abort()
+    }
+    fn renew() -> Result<Session, Error> {
+        std::process::abort()
+    }
+    fn ensure() -> Result<Ensured, Error> {
+        std::process::abort()
+    }
+    fn remove() -> Result<Vec<String>, Error> {
+        std::process::abort()
+    }
+}
