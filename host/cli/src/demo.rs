@@ -135,8 +135,8 @@ async fn show() -> anyhow::Result<ExitCode> {
     )?;
     writeln!(
         text,
-        "component  {} KB, ready in {}; imports only wasi:http and wasi:io",
-        Runtime::plugin().len() / 1000,
+        "component  {} KB, ready in {}; imports nothing",
+        Runtime::embedded().len() / 1000,
         milliseconds(loaded)
     )?;
     let mut unexpected = false;

@@ -24,6 +24,8 @@ class ConsulSession:
         if not isinstance(component, bytes):
             with open(component, "rb") as file:
                 component = file.read()
+        if send and tls:
+            raise ValueError("TLS settings have no effect with `send`; omit one of them")
         self.deadline, self.send, self.trust = deadline, send, Trust(**tls)
         self.component, self.cache = component, cache
         _, _, self.embedded = runtime.process().load(component, cache)  # fails here if the component cannot be used
@@ -43,7 +45,7 @@ class ConsulSession:
             raise TypeError(f"params must be dict, not {type(params).__name__}")
         reads = params.get("state") in READS or params.get("check_mode") is True
         trust = self.trust
-        if self.embedded:  # A plugin refuses TLS settings itself.
+        if self.embedded and not send:  # Otherwise the component refuses TLS settings itself.
             trust, params = trust.take_from(params)
         has_failed, text = self._run(call, send, trust, reads, ("action", "run"), json.dumps(params))
         result = json.loads(text)
