@@ -99,6 +99,12 @@ impl Agent {
         skip_without_consul()?;
         Some(start(&Kind::Plain).unwrap_or_else(|why| panic!("{why}")))
     }
+
+    /// Starts an agent that accepts up to 2,000 connections, for a benchmark.
+    pub fn start_for_load() -> Option<Agent> {
+        skip_without_consul()?;
+        Some(start(&Kind::Busy).unwrap_or_else(|why| panic!("{why}")))
+    }
 }
 
 /// Starts a shared agent on first use. A failure is kept too, so that the other tests fail at once.
@@ -229,8 +235,12 @@ fn start_with_tls() -> Result<TlsAgent, String> {
 enum Kind {
     DevAgent,
     Plain,
+    /// For benchmarks: accepts more connections than the 200 that Consul accepts from one address by default.
+    Busy,
     Acl,
-    Tls { configuration: String },
+    Tls {
+        configuration: String,
+    },
 }
 
 fn start(kind: &Kind) -> Result<Agent, String> {
@@ -264,6 +274,9 @@ fn try_start(kind: &Kind) -> Result<Agent, String> {
     }
     match kind {
         Kind::DevAgent | Kind::Plain => {}
+        Kind::Busy => {
+            command.args(["-hcl", "limits { http_max_conns_per_client = 2000 }"]);
+        }
         Kind::Acl => {
             command.args(["-hcl", r#"acl { enabled = true, default_policy = "deny" }"#]);
         }

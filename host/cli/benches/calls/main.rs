@@ -76,11 +76,11 @@ fn main() -> Result<()> {
 fn run(options: &Options) -> Result<()> {
     let wanted = |part: &str| options.parts.is_empty() || options.parts.iter().any(|p| p == part);
     let canned = Server::canned()?;
-    let consul = consul::real();
+    let consul = consul::Agent::start_for_load();
     let mut results = Map::new();
     if wanted("calls") {
         let mut calls = load::measure("in memory", &canned.url(), options)?;
-        if let Some(consul) = consul {
+        if let Some(consul) = &consul {
             calls.extend(load::measure("Consul", &consul.http, options)?);
         }
         report::calls(&calls);
@@ -102,7 +102,7 @@ fn run(options: &Options) -> Result<()> {
         results.insert("system_calls".to_owned(), json!(counts));
     }
     if wanted("process") {
-        let whole = process::whole(consul.map_or(&canned.url(), |consul| &consul.http))?;
+        let whole = process::whole(consul.as_ref().map_or(&canned.url(), |consul| &consul.http))?;
         report::whole(&whole);
         results.insert("process".to_owned(), json!(whole));
     }

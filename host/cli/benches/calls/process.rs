@@ -130,11 +130,13 @@ fn park(variant: Variant, url: &str) -> Result<()> {
     })
 }
 
+/// The memory of this process, without what instances share with each other: VmRSS counts the component's constants once
+/// for each instance.
 fn resident_kib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
     let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("VmRSS is missing")?.parse()?)
+    Ok(number.context("Pss is missing")?.parse()?)
 }
 
 fn mappings() -> Result<usize> {
