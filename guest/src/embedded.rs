@@ -45,6 +45,7 @@ fn begin<F>(operation: impl FnOnce(Handover) -> F) -> Option<Request>
 where
     F: Future<Output = Finished> + 'static,
 {
+    STATE.set(State::Idle);
     advance(Operation::new(operation), None)
 }
 

@@ -35,14 +35,13 @@ unsafe impl Source for Memory {
         }
         let (start, size) = if talc.source.used_initial {
             // At least an eighth more, so that a large result needs few pieces.
-            let more =
-                (layout.size() + layout.align() + OVERHEAD).max(memory_size::<0>() * PAGE / 8);
-            let pages = more.div_ceil(PAGE);
-            let end = memory_grow::<0>(pages);
-            if end == usize::MAX {
-                return Err(());
-            }
-            (end * PAGE, pages * PAGE)
+            let needed = (layout.size() + layout.align() + OVERHEAD).div_ceil(PAGE);
+            let wanted = needed.max(memory_size::<0>() / 8);
+            let grow = |pages| match memory_grow::<0>(pages) {
+                usize::MAX => None,
+                end => Some((end * PAGE, pages * PAGE)),
+            };
+            grow(wanted).or_else(|| grow(needed)).ok_or(())?
         } else {
             talc.source.used_initial = true;
             let start = &raw const __heap_base as usize;

@@ -5,6 +5,7 @@ use consul_session_core::duration::{parse_go, to_consul};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A session as Consul sent it: decoded for the typed interface, and untouched for the action interface, so that fields
@@ -108,8 +109,10 @@ impl<'de> Visitor<'de> for SessionVisitor {
                 Field::Ttl => session.ttl = ttl(&string(&mut map, "TTL")?)?,
                 Field::NodeChecks => session.node_checks = list(&mut map, "NodeChecks")?,
                 Field::ServiceChecks => {
-                    let checks: Vec<Check> = list(&mut map, "ServiceChecks")?;
-                    session.service_checks = checks.into_iter().map(ServiceCheck::from).collect();
+                    let checks: Vec<Map<String, Value>> = list(&mut map, "ServiceChecks")?;
+                    let checks: Option<_> = checks.iter().map(service_check).collect();
+                    session.service_checks =
+                        checks.ok_or_else(|| A::Error::custom("ServiceChecks is malformed"))?;
                 }
                 Field::Checks => session.checks = list(&mut map, "Checks")?,
                 Field::Namespace => session.namespace = non_empty(string(&mut map, "Namespace")?),
@@ -131,7 +134,7 @@ impl<'de> Visitor<'de> for SessionVisitor {
     }
 }
 
-/// A text. A missing field, `null` and the empty text are the same.
+/// A string. A missing field, `null` and the empty text are the same.
 fn string<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<String, A::Error> {
     let text: Option<String> = map
         .next_value()
@@ -170,22 +173,15 @@ fn ttl<E: Error>(text: &str) -> Result<Option<u64>, E> {
     Ok((ttl > 0).then_some(ttl))
 }
 
-/// A service check as Consul sends it.
-#[derive(Deserialize)]
-struct Check {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(rename = "Namespace", default)]
-    namespace: Option<String>,
-}
-
-impl From<Check> for ServiceCheck {
-    fn from(check: Check) -> ServiceCheck {
-        ServiceCheck {
-            id: check.id,
-            namespace: check.namespace.and_then(non_empty),
-        }
-    }
+fn service_check(check: &Map<String, Value>) -> Option<ServiceCheck> {
+    let string = |name: &str| match check.get(name) {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(value) => value.as_str().map(str::to_owned),
+    };
+    Some(ServiceCheck {
+        id: check.get("ID")?.as_str()?.to_owned(),
+        namespace: non_empty(string("Namespace")?),
+    })
 }
 
 impl Behavior {
@@ -245,12 +241,9 @@ pub fn create_body(new: &NewSession) -> Value {
 fn node_checks_and_checks(new: &NewSession) -> (Option<Vec<String>>, Option<Vec<String>>) {
     match (&new.node_checks, &new.checks) {
         (Some(node_checks), Some(checks)) => {
-            let mut all = node_checks.clone();
-            for check in checks {
-                if !all.contains(check) {
-                    all.push(check.clone());
-                }
-            }
+            let mut seen: BTreeSet<&str> = node_checks.iter().map(String::as_str).collect();
+            let more = checks.iter().filter(|check| seen.insert(check));
+            let all = node_checks.iter().chain(more).cloned().collect();
             (Some(all), None)
         }
         (node_checks, checks) => (node_checks.clone(), checks.clone()),

@@ -106,6 +106,7 @@ fn outgoing(call: &Call<'_>, request: &Request) -> steps::Request {
             first_byte: call.timeout,
             between_bytes: call.timeout,
         },
+        hold: None,
         max_body: MAX_RESPONSE as u64,
         writes: request.method == request::Method::Put,
     }

@@ -225,8 +225,14 @@ async fn reserved_headers_cannot_be_set() {
 async fn malformed_requests_are_not_sent() {
     let (agent, client) = agent(embedded()).await;
     let list = format!("{}/v1/session/list", agent.address());
-    for trick in ["smuggle", "path", "authority"] {
+    for trick in ["smuggle", "path", "authority", "read-body"] {
         fails(&client, &format!("{trick} {list}"), "is malformed").await;
+    }
+    fails(&client, &format!("expect {list}"), "must not send").await;
+    // A length without a body would take the beginning of the connection's next request.
+    for _ in 0..2 {
+        let announced = play(&client, &format!("announce {list}")).await.unwrap();
+        assert!(announced.starts_with("200 []"), "{announced}");
     }
     // The host counts the bytes itself, so the body cannot become a second request.
     let create = format!("length {}/v1/session/create", agent.address());

@@ -128,8 +128,12 @@ impl Client {
 
     /// Destroys every session of this name, on one node if `node` is given, and returns their ids.
     pub async fn remove(&self, name: &str, node: Option<&str>) -> Result<Vec<String>> {
-        self.call(Operation::Remove, name.len(), |agent| (agent, name, node))
-            .await
+        self.call(
+            Operation::Remove,
+            name.len() + node.map_or(0, str::len),
+            |agent| (agent, name, node),
+        )
+        .await
     }
 
     /// Runs an action for a tenant: `parameters` is a JSON object with the parameters of the automation module.

@@ -47,9 +47,7 @@ pub(crate) struct ResponseHeader<'a> {
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Timeouts {
-    /// The host has a timeout of its own for connecting, and the first byte comes later.
-    #[component(name = "connect")]
-    _connect: u64,
+    pub(crate) connect: u64,
     #[component(name = "first-byte")]
     pub(crate) first_byte: u64,
     #[component(name = "between-bytes")]
@@ -67,6 +65,7 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<Header>,
     pub(crate) body: Vec<u8>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) hold: Option<u64>,
     #[component(name = "max-body")]
     pub(crate) max_body: u64,
     pub(crate) writes: bool,

@@ -71,17 +71,24 @@ pub(crate) struct NewSession {
 }
 
 impl NewSession {
-    /// The size of its texts in bytes.
+    /// The size of its strings and lists in bytes, roughly.
     pub(crate) fn size(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let texts =
-            |texts: &Option<Vec<String>>| texts.iter().flatten().map(String::len).sum::<usize>();
+        const ELEMENT: usize = 16;
+        let string = |string: &Option<String>| string.as_ref().map_or(0, String::len);
+        let strings = |list: &Option<Vec<String>>| {
+            list.iter()
+                .flatten()
+                .map(|item| item.len() + ELEMENT)
+                .sum::<usize>()
+        };
         let checks = self.service_checks.iter().flatten();
-        text(&self.name)
-            + text(&self.node)
-            + texts(&self.node_checks)
-            + texts(&self.checks)
-            + checks.map(|check| check.id.len()).sum::<usize>()
+        string(&self.name)
+            + string(&self.node)
+            + strings(&self.node_checks)
+            + strings(&self.checks)
+            + checks
+                .map(|check| check.id.len() + string(&check.namespace) + ELEMENT)
+                .sum::<usize>()
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) type RequestBody = Either<Full<Bytes>, WasiBody>;
 /// How long a component wants to wait at most for a response, and for each part of it.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Timeouts {
+    pub(crate) connect: Option<Duration>,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) between_bytes: Option<Duration>,
 }
@@ -183,7 +184,10 @@ impl Network {
             .first_byte
             .map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
         let margin = DIAL_MARGIN.min(respond_by.saturating_duration_since(Instant::now()) / 4);
-        let exchange = connector::DIAL_BY.scope(respond_by - margin, self.client.request(request));
+        let dial_by = timeouts.connect.map_or(respond_by - margin, |timeout| {
+            (respond_by - margin).min(Instant::now() + timeout)
+        });
+        let exchange = connector::DIAL_BY.scope(dial_by, self.client.request(request));
         let response = match tokio::time::timeout_at(respond_by, exchange).await {
             Ok(response) => response.map_err(RequestError::from_client)?,
             Err(_) => {

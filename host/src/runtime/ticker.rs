@@ -17,29 +17,34 @@ struct Ticking {
     /// Whether the thread waits to be woken. Waking it takes a system call, which most calls do not need.
     asleep: AtomicBool,
     stopped: AtomicBool,
-    lock: Mutex<()>,
+    /// Whether a call woke the thread.
+    woken: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Ticking {
-    /// Sleeps until a call runs. Does the last of the work before.
+    /// Does the last of the work, and sleeps until it is woken.
     fn sleep(&self, work: &impl Fn()) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // A call that begins after this sees it, and one that began before is seen by the loop.
+        // From here on, a call that begins or ends wakes the thread.
         self.asleep.store(true, Ordering::SeqCst);
         work();
-        while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
-            guard = self
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*woken
+            && self.running.load(Ordering::SeqCst) == 0
+            && !self.stopped.load(Ordering::SeqCst)
+        {
+            woken = self
                 .wake
-                .wait(guard)
+                .wait(woken)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        *woken = false;
         self.asleep.store(false, Ordering::SeqCst);
     }
 
     fn wake(&self) {
         if self.asleep.load(Ordering::SeqCst) {
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.wake.notify_one();
         }
     }
@@ -88,6 +93,8 @@ pub(super) struct Running(Arc<Ticking>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.wake();
+        }
     }
 }

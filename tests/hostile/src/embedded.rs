@@ -70,6 +70,21 @@ fn begin(trick: &str, argument: &str) -> Option<Request> {
             request.body = b"GET /v1/kv/secret HTTP/1.1\r\n\r\n".to_vec();
             Some(request)
         }
+        "announce" => Some(request(
+            Method::Get,
+            argument,
+            Some(("content-length", "40")),
+        )),
+        "expect" => Some(request(
+            Method::Get,
+            argument,
+            Some(("expect", "100-continue")),
+        )),
+        "read-body" => {
+            let mut request = request(Method::Get, argument, None);
+            request.body = b"GET /v1/kv/secret HTTP/1.1\r\n\r\n".to_vec();
+            Some(request)
+        }
         "path" => {
             let mut request = request(Method::Get, argument, None);
             request
@@ -126,6 +141,7 @@ fn request(method: Method, url: &str, header: Option<(&str, &str)>) -> Request {
             first_byte: u64::MAX,
             between_bytes: u64::MAX,
         },
+        hold: Some(u64::MAX),
         max_body: u64::MAX,
         // A lie, for every method but GET.
         writes: false,

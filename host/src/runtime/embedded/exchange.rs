@@ -12,39 +12,60 @@ use http::uri::{PathAndQuery, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
 
-/// The headers that components read (`wit/embedded.wit`).
-const READ_HEADERS: [&str; 5] = [
+/// The headers that the built-in component reads.
+const READ_HEADERS: [&str; 4] = [
     "content-type",
     "content-encoding",
     "location",
-    "x-consul-index",
     "x-consul-results-filtered-by-acls",
 ];
 
-/// A response with its whole body.
+/// The headers that any component may need (`wit/embedded.wit`).
+fn is_needed(name: &str) -> bool {
+    READ_HEADERS.contains(&name) || name == "retry-after" || name.starts_with("x-consul-")
+}
+
+/// A response with its whole body, and the headers that the component needs.
 pub(super) struct Complete {
-    head: http::response::Parts,
+    status: u16,
+    headers: Vec<(HeaderName, String)>,
     body: Bytes,
 }
 
 impl Complete {
+    fn new(head: http::response::Parts, body: Bytes, built_in: bool) -> Complete {
+        let headers = head.headers.iter().filter(|(name, _)| {
+            if built_in {
+                READ_HEADERS.contains(&name.as_str())
+            } else {
+                is_needed(name.as_str())
+            }
+        });
+        Complete {
+            status: head.status.as_u16(),
+            headers: headers
+                .map(|(name, value)| {
+                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    (name.clone(), value)
+                })
+                .collect(),
+            body,
+        }
+    }
+
     /// The size of the body in bytes.
     pub(super) fn size(&self) -> usize {
         self.body.len()
     }
 
-    /// The response as the component takes it: with the headers that it needs.
+    /// The response as the component takes it.
     pub(super) fn lowered(&self) -> Response<'_> {
-        let headers = self.head.headers.iter().filter_map(|(name, value)| {
-            let name = name.as_str();
-            if !READ_HEADERS.contains(&name) {
-                return None;
-            }
-            let value = value.to_str().ok()?;
-            Some(ResponseHeader { name, value })
+        let headers = self.headers.iter().map(|(name, value)| ResponseHeader {
+            name: name.as_str(),
+            value,
         });
         Response {
-            status: self.head.status.as_u16(),
+            status: self.status,
             headers: headers.collect(),
             body: &self.body,
         }
@@ -53,7 +74,11 @@ impl Complete {
 
 impl Call {
     /// Sends a component's request and reads the whole response.
-    pub(super) async fn exchange(&self, request: Request) -> Result<Complete, RequestError> {
+    pub(super) async fn exchange(
+        &self,
+        request: Request,
+        built_in: bool,
+    ) -> Result<Complete, RequestError> {
         let writes = request.writes || !matches!(request.method, Method::Get);
         let timeouts = timeouts(request.timeouts);
         let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
@@ -65,7 +90,7 @@ impl Call {
             let (head, mut body) = response.await?.into_parts();
             body.limit(max_body);
             let body = body.collect().await?.to_bytes();
-            Ok(Complete { head, body })
+            Ok(Complete::new(head, body, built_in))
         };
         result
             .await
@@ -75,6 +100,7 @@ impl Call {
 
 fn timeouts(timeouts: Timeouts) -> network::Timeouts {
     network::Timeouts {
+        connect: Some(Duration::from_nanos(timeouts.connect)),
         first_byte: Some(Duration::from_nanos(timeouts.first_byte)),
         between_bytes: Some(Duration::from_nanos(timeouts.between_bytes)),
     }
@@ -105,9 +131,16 @@ fn outgoing(
     let length = request.body.len();
     let mut outgoing = http::Request::new(Either::Left(Full::new(Bytes::from(request.body))));
     *outgoing.uri_mut() = uri;
+    if method == http::Method::GET && length > 0 {
+        return Err(malformed("body"));
+    }
     for Header { name, value } in request.headers {
         let name = HeaderName::try_from(name).map_err(|_| malformed("header"))?;
         let value = HeaderValue::try_from(value).map_err(|_| malformed("header"))?;
+        // Counted here, so that no byte of the body or of the next request can pass for the other.
+        if name == header::CONTENT_LENGTH {
+            continue;
+        }
         if is_forbidden(&name) || (injects_token && name == TOKEN_HEADER) {
             let why = format!("the component must not send the header `{name}`");
             return Err(RequestError::new(Kind::Malformed, why));
@@ -123,9 +156,16 @@ fn outgoing(
     Ok(outgoing)
 }
 
-/// The headers that `wasi:http` forbids, too.
+/// The headers that `wasi:http` forbids, and those that announce something after the headers.
 fn is_forbidden(name: &HeaderName) -> bool {
-    *name == header::AUTHORIZATION || wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    [
+        header::AUTHORIZATION,
+        header::EXPECT,
+        header::TE,
+        header::TRAILER,
+    ]
+    .contains(name)
+        || wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
 }
 
 fn method(method: Method) -> http::Method {

@@ -13,7 +13,7 @@ use crate::error::Result;
 use exchange::transport_error;
 use sandbox::{Pace, Sandbox, State};
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 use wasmtime::component::{
@@ -106,7 +106,9 @@ impl Embedded {
                 return Err(Trap::Interrupt.into());
             }
             let idle = self.built_in && call.kept.is_none();
-            let response = self.meanwhile(idle, call.exchange(request)).await;
+            let response = self
+                .meanwhile(idle, call.exchange(request, self.built_in))
+                .await;
             let response = match &response {
                 Ok(response) => {
                     // What follows handles this response, too.
@@ -133,8 +135,8 @@ impl Embedded {
 
     /// A fresh instance.
     async fn fresh(&self, call: &Call) -> wasmtime::Result<Sandbox> {
-        let prepared = self.prepared().take();
-        match prepared {
+        let prepared = self.prepared.try_lock().ok();
+        match prepared.and_then(|mut prepared| prepared.take()) {
             Some(sandbox) => Ok(sandbox),
             None => Sandbox::new(&self.instances, self.pace(0), Some(call.deadline)).await,
         }
@@ -163,37 +165,35 @@ impl Embedded {
 
     /// Prepares an instance for the next call, unless there is one.
     fn prepare(&self) {
-        if self.prepared().is_some() {
+        // Locked until the end, so that there is never more than one.
+        let Ok(mut prepared) = self.prepared.try_lock() else {
+            return;
+        };
+        if prepared.is_some() {
             return;
         }
         // Instantiation of the built-in component is ready at once. Without room for another instance there is none.
         let mut preparing = pin!(Sandbox::new(&self.instances, Pace::Short, None));
         let mut context = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(sandbox)) = preparing.as_mut().poll(&mut context) {
-            *self.prepared() = Some(sandbox);
+            *prepared = Some(sandbox);
         }
     }
 
     /// Leaves an instance that is not used again to the next call or to the next tick. To drop it takes time, which the
     /// caller need not wait for.
     fn retire(&self, sandbox: Sandbox) {
-        let mut retired = self.retired();
-        if retired.is_none() {
-            *retired = Some(sandbox);
+        match self.retired.try_lock() {
+            Ok(mut retired) if retired.is_none() => *retired = Some(sandbox),
+            Ok(_) | Err(_) => drop(sandbox),
         }
     }
 
     /// Drops what the last call left.
     pub(super) fn tidy(&self) {
-        let retired = self.retired().take();
-        drop(retired);
-    }
-
-    fn prepared(&self) -> MutexGuard<'_, Option<Sandbox>> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn retired(&self) -> MutexGuard<'_, Option<Sandbox>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+        // Locked while it is dropped: until then it takes a place in the pool.
+        if let Ok(mut retired) = self.retired.try_lock() {
+            *retired = None;
+        }
     }
 }

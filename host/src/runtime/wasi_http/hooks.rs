@@ -63,6 +63,7 @@ impl WasiHttpHooks for Hooks {
             journal.begin(request.method(), request.uri(), writes);
             let options = options.unwrap_or_default();
             let timeouts = Timeouts {
+                connect: options.connect_timeout,
                 first_byte: options.first_byte_timeout,
                 between_bytes: options.between_bytes_timeout,
             };
