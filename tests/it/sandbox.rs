@@ -274,7 +274,7 @@ async fn concurrent_requests_are_bounded() {
     assert!(neighbour.list().await.is_ok());
 }
 
-/// A call sees what an earlier one left only if the client asked for that, and never what another client left.
+/// An instance carries over memory from one call to the next only with `reuse`, and never to another client.
 #[tokio::test]
 async fn instances_are_used_again_only_within_a_client_that_asks_for_it() {
     let agent = DevAgent::start().await.unwrap();
