@@ -31,7 +31,7 @@ pub(crate) struct Measured {
 
 /// One round of one variant.
 #[derive(Clone, Copy)]
-struct Round {
+pub(crate) struct Round {
     p50: f64,
     p99: f64,
     throughput: f64,
@@ -81,7 +81,7 @@ fn runtime(threads: usize) -> Result<Runtime> {
     Ok(builder.enable_all().build()?)
 }
 
-async fn load(
+pub(crate) async fn load(
     caller: &Arc<Caller>,
     id: &Arc<String>,
     in_flight: usize,

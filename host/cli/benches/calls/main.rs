@@ -9,6 +9,7 @@
 //! | `server.rs` | a server that answers from memory, and one that never answers |
 //! | `load.rs` | latency and throughput, in interleaved rounds |
 //! | `process.rs` | what is measured from outside: parked calls, system calls, whole processes |
+//! | `soak.rs` | whether memory grows |
 //! | `report.rs` | the table, the JSON and the plot |
 
 #![allow(
@@ -22,6 +23,7 @@ mod load;
 mod process;
 mod report;
 mod server;
+mod soak;
 
 use anyhow::{Result, bail};
 use client::Variant;
@@ -30,10 +32,12 @@ use serde_json::{Map, Value, json};
 use server::Server;
 
 const USAGE: &str = "\
-usage: cargo bench -- [PART]... [--rounds N] [--variants NAME,NAME,...]
+usage: cargo bench -- [PART]... [--rounds N] [--variants NAME,NAME,...] [--minutes N]
 
-PART      calls, ready, parked, syscalls, process; default: all
---rounds  interleaved rounds, at least 5; default: 7
+PART       calls, ready, parked, syscalls, process; default: these. And soak
+--rounds   interleaved rounds, at least 5; default: 7
+--variants native, embedded, reused, plugin; default: all
+--minutes  of the soak, for each variant; default: 10
 ";
 
 /// What the command line asks for.
@@ -41,6 +45,7 @@ struct Options {
     parts: Vec<String>,
     rounds: usize,
     variants: Vec<Variant>,
+    minutes: u64,
 }
 
 fn main() -> Result<()> {
@@ -49,12 +54,14 @@ fn main() -> Result<()> {
         parts: Vec::new(),
         rounds: 7,
         variants: Variant::ALL.to_vec(),
+        minutes: 10,
     };
     while let Some(word) = arguments.next() {
         match word.as_str() {
             // A child process of this benchmark.
             "--child" => return process::child(&arguments.collect::<Vec<_>>()),
             "--rounds" => options.rounds = arguments.next().unwrap_or_default().parse()?,
+            "--minutes" => options.minutes = arguments.next().unwrap_or_default().parse()?,
             "--variants" => {
                 let names = arguments.next().unwrap_or_default();
                 options.variants = names
@@ -62,7 +69,9 @@ fn main() -> Result<()> {
                     .map(Variant::named)
                     .collect::<Result<_>>()?;
             }
-            "calls" | "ready" | "parked" | "syscalls" | "process" => options.parts.push(word),
+            "calls" | "ready" | "parked" | "syscalls" | "process" | "soak" => {
+                options.parts.push(word)
+            }
             "--help" => {
                 print!("{USAGE}");
                 return Ok(());
@@ -105,6 +114,9 @@ fn run(options: &Options) -> Result<()> {
         let whole = process::whole(consul.as_ref().map_or(&canned.url(), |consul| &consul.http))?;
         report::whole(&whole);
         results.insert("process".to_owned(), json!(whole));
+    }
+    if options.parts.iter().any(|part| part == "soak") {
+        soak::run(&options.variants, &canned.url(), options.minutes)?;
     }
     report::write(&Value::Object(results))
 }

@@ -3,6 +3,7 @@
 use crate::client::{Caller, Variant};
 use crate::load::{median, micros};
 use crate::server::Server;
+use crate::soak;
 use anyhow::{Context, Result, bail, ensure};
 use consul_session::Runtime;
 use serde::Serialize;
@@ -53,7 +54,8 @@ pub(crate) struct Whole {
     pub(crate) ratio: f64,
 }
 
-/// Runs as a child: `ready`, `serve` (for a profiler), `parked VARIANT URL` or `calls VARIANT URL COUNT`.
+/// Runs as a child: `ready`, `serve` (for a profiler), `parked VARIANT URL`, `calls VARIANT URL COUNT` or
+/// `soak VARIANT URL MINUTES`.
 pub(crate) fn child(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
@@ -77,6 +79,9 @@ pub(crate) fn child(arguments: &[String]) -> Result<()> {
             }
             Ok(())
         }),
+        ["soak", variant, url, minutes] => {
+            soak::child(Variant::named(variant)?, url, minutes.parse()?)
+        }
         _ => bail!("unknown child: {words:?}"),
     }
 }
@@ -88,7 +93,7 @@ fn single(work: impl Future<Output = Result<()>>) -> Result<()> {
     runtime.block_on(work)
 }
 
-fn this(arguments: &[&str]) -> Result<Command> {
+pub(crate) fn this(arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--child").args(arguments);
     Ok(command)
@@ -132,14 +137,14 @@ fn park(variant: Variant, url: &str) -> Result<()> {
 
 /// The memory of this process, without what instances share with each other: VmRSS counts the component's constants once
 /// for each instance.
-fn resident_kib() -> Result<u64> {
+pub(crate) fn resident_kib() -> Result<u64> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.context("Pss is missing")?.parse()?)
 }
 
-fn mappings() -> Result<usize> {
+pub(crate) fn mappings() -> Result<usize> {
     Ok(std::fs::read_to_string("/proc/self/maps")?.lines().count())
 }
 
