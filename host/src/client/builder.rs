@@ -154,8 +154,9 @@ impl ClientBuilder {
     ///
     /// This saves time, and gives up a part of the isolation: what one call leaves in the component's memory, the next one
     /// could read or be affected by, if the component had a bug that lets it. Other clients are not affected. An
-    /// instance that failed, or whose memory has grown, is not used again. All clients of a runtime keep at most a
-    /// quarter as many instances as the runtime runs calls. Components of the world `plugin` are not used again.
+    /// instance that failed, or whose memory has grown, is not used again. A client keeps at most a
+    /// quarter as many instances as it runs calls, for as long as it lives, and all clients of a runtime at most a quarter
+    /// as many as the runtime runs calls. Components of the world `plugin` are not used again.
     pub fn reuse(mut self, reuse: bool) -> Self {
         self.reuse = reuse;
         self
@@ -188,8 +189,9 @@ impl ClientBuilder {
             observer: self.observer,
         })?;
         let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4).max(1);
+        let max_calls = usize::try_from(max_calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Client(Arc::new(Inner {
-            kept: self.reuse.then(|| Arc::new(runtime.kept())),
+            kept: self.reuse.then(|| Arc::new(runtime.kept(max_calls))),
             runtime: runtime.clone(),
             network: Arc::new(network),
             agent: Agent {
@@ -203,7 +205,7 @@ impl ClientBuilder {
             address,
             verifies,
             timeout: self.timeout,
-            calls: Semaphore::new(usize::try_from(max_calls).unwrap_or(Semaphore::MAX_PERMITS)),
+            calls: Semaphore::new(max_calls),
         })))
     }
 }

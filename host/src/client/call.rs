@@ -1,15 +1,14 @@
 //! One call: a fresh store, a deadline, and the error reported when a call is cut short.
 
 use super::Client;
-use crate::component::Operation;
 use crate::component::types::Agent;
+use crate::component::{Operation, Parameters, Returned};
 use crate::error::{Error, ErrorKind, Exchange, Result};
 use crate::runtime::{Call, Journal, MAX_MEMORY, Slot};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
 impl Client {
     /// Carries out an operation in a fresh instance, under a deadline. `input` is the size of the parameters in bytes, if
@@ -23,8 +22,8 @@ impl Client {
         parameters: impl FnOnce(&'a Agent) -> P,
     ) -> Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         let inner = &self.0;
         let deadline = Instant::now() + timeout;

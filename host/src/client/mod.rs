@@ -7,8 +7,8 @@ mod tenant_parameters;
 
 pub use builder::ClientBuilder;
 
-use crate::component::Operation;
 use crate::component::types as wire;
+use crate::component::{Operation, Parameters, Returned};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::outcome::{Outcome, failure_from_component};
@@ -184,8 +184,8 @@ impl Client {
         parameters: impl FnOnce(&'a wire::Agent) -> P,
     ) -> Result<T>
     where
-        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
-        T: wasmtime::component::ComponentType + wasmtime::component::Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         let journal = Arc::new(Journal::default());
         let result: Result<T, Failure> = self

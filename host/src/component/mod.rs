@@ -6,7 +6,19 @@
 pub(crate) mod steps;
 pub(crate) mod types;
 
-use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower,
+};
+
+/// The parameters of an exported function, as a tuple.
+pub(crate) trait Parameters: ComponentNamedList + Lower + Send + Sync {}
+
+impl<P: ComponentNamedList + Lower + Send + Sync> Parameters for P {}
+
+/// What an exported function returns.
+pub(crate) trait Returned: ComponentType + Lift + Send + Sync + 'static {}
+
+impl<T: ComponentType + Lift + Send + Sync + 'static> Returned for T {}
 
 /// The operations that a component exports.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ mod wasi_http;
 pub(crate) use embedded::Kept;
 pub(crate) use journal::Journal;
 
-use crate::component::{Operation, StepExports};
+use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::Network;
 pub(crate) use consul_session_component::MAX_MEMORY;
@@ -22,7 +22,7 @@ use ticker::{Running, Ticker};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasi_http::Plugin;
-use wasmtime::component::{Component, ComponentNamedList, ComponentType, Lift, Lower};
+use wasmtime::component::Component;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The built-in component.
@@ -36,7 +36,7 @@ const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"))
 
 /// Default limit of concurrent calls.
 const MAX_CALLS: u32 = 256;
-/// For each so many concurrent calls, clients may keep one instance.
+/// For each so many concurrent calls, a client may keep one instance, and so may all clients of a runtime together.
 const KEPT: usize = 4;
 
 // Limits per call.
@@ -56,8 +56,8 @@ struct Inner {
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
-    /// Places for instances that clients keep.
-    places: Arc<Semaphore>,
+    /// How many more instances clients may keep.
+    keepable: Arc<Semaphore>,
 }
 
 /// A component with everything that it imports.
@@ -160,7 +160,7 @@ impl Runtime {
             component,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
-            places: Arc::new(Semaphore::new(slots / KEPT)),
+            keepable: Arc::new(Semaphore::new(slots / KEPT)),
         })))
     }
 
@@ -193,8 +193,8 @@ impl Runtime {
         parameters: P,
     ) -> wasmtime::Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         match &*self.0.component {
             Linked::Embedded(embedded) => embedded.call(call, operation, input, parameters).await,
@@ -202,9 +202,9 @@ impl Runtime {
         }
     }
 
-    /// A client's store of instances.
-    pub(crate) fn kept(&self) -> Kept {
-        Kept::new(self.0.places.clone())
+    /// The store of instances of a client that runs so many calls at once.
+    pub(crate) fn kept(&self, calls: usize) -> Kept {
+        Kept::new(self.0.keepable.clone(), (calls / KEPT).max(1))
     }
 
     /// A free slot, if there is one.
@@ -250,13 +250,13 @@ const OTHER: Reserved = Reserved {
 
 fn engine(calls: u32, each: &Reserved) -> Result<Engine> {
     // One instance may be prepared for the next call, one may not be dropped yet, and clients may keep some.
-    let places = calls.saturating_add(2 + calls / KEPT as u32);
+    let sandboxes = calls.saturating_add(2 + calls / KEPT as u32);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(places)
-        .total_core_instances(places.saturating_mul(each.instances))
-        .total_memories(places.saturating_mul(each.memories))
-        .total_tables(places.saturating_mul(each.tables))
-        .total_stacks(places)
+    pool.total_component_instances(sandboxes)
+        .total_core_instances(sandboxes.saturating_mul(each.instances))
+        .total_memories(sandboxes.saturating_mul(each.memories))
+        .total_tables(sandboxes.saturating_mul(each.tables))
+        .total_stacks(sandboxes)
         .max_memory_size(MAX_MEMORY)
         // Keeps the pages that a call of a few sessions touches mapped for the next one, and resets only those that were
         // written to. Linux can tell since 6.7.
@@ -268,7 +268,7 @@ fn engine(calls: u32, each: &Reserved) -> Result<Engine> {
         Engine::new(&config)
     });
     engine.map_err(|error| {
-        let space = u64::from(places) * u64::from(each.memories) * (MAX_MEMORY as u64 >> 20);
+        let space = u64::from(sandboxes) * u64::from(each.memories) * (MAX_MEMORY as u64 >> 20);
         let fewer = if calls > 1 {
             ", or let fewer calls run at once (`Runtime::with_calls`)"
         } else {

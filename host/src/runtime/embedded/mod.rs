@@ -8,7 +8,7 @@ pub(crate) use kept::Kept;
 
 use super::{Call, link_error};
 use crate::component::steps::Request;
-use crate::component::{Operation, StepExports};
+use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::Result;
 use exchange::transport_error;
 use sandbox::{Pace, Sandbox, State};
@@ -16,9 +16,7 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
-use wasmtime::component::{
-    Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower,
-};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Trap};
 
 /// The built-in component handles an input of this many bytes in less than a millisecond.
@@ -61,13 +59,13 @@ impl Embedded {
         parameters: P,
     ) -> wasmtime::Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
-        let (mut sandbox, place) = match call.kept.as_ref().and_then(|kept| kept.take()) {
+        let (mut sandbox, counted) = match call.kept.as_ref().and_then(|kept| kept.take()) {
             Some(kept) => {
-                let (sandbox, place) = kept.into_parts();
-                (sandbox, Some(place))
+                let (sandbox, counted) = kept.into_parts();
+                (sandbox, Some(counted))
             }
             None => (self.fresh(&call).await?, None),
         };
@@ -76,7 +74,7 @@ impl Embedded {
             .run(&mut sandbox, &call, operation, input, parameters)
             .await;
         match (&result, &call.kept) {
-            (Ok(_), Some(kept)) => kept.put(sandbox, place),
+            (Ok(_), Some(kept)) => kept.put(sandbox, counted),
             (Ok(_), None) => self.retire(sandbox),
             (Err(_), _) if sandbox.out_of_memory() => call.journal.memory_refused(),
             (Err(_), _) => {}
@@ -93,8 +91,8 @@ impl Embedded {
         parameters: P,
     ) -> wasmtime::Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         let exports = &self.exports;
         let mut pace = self.pace(input);

@@ -1,10 +1,9 @@
 //! An instance in a store of its own, and its steps.
 
+use crate::component::{Parameters, Returned};
 use crate::runtime::limits::{Limits, MAX_PASSED};
 use tokio::time::Instant;
-use wasmtime::component::{
-    ComponentExportIndex, ComponentNamedList, ComponentType, Instance, InstancePre, Lift, Lower,
-};
+use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
 use wasmtime::{Store, UpdateDeadline};
 
 /// An instance in a store of its own.
@@ -91,8 +90,8 @@ impl Sandbox {
         pace: Pace,
     ) -> wasmtime::Result<R>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        R: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        R: Returned,
     {
         let store = &mut self.store;
         store.data_mut().pace = pace;

@@ -5,13 +5,11 @@ mod hooks;
 
 use super::limits::{Limits, MAX_PASSED};
 use super::{Call, link_error};
-use crate::component::{self, Functions, Operation};
+use crate::component::{self, Functions, Operation, Parameters, Returned};
 use crate::error::Result;
 use hooks::Hooks;
 use tokio::time::Instant;
-use wasmtime::component::{
-    Component, ComponentNamedList, ComponentType, InstancePre, Lift, Linker, Lower, ResourceTable,
-};
+use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
@@ -45,8 +43,8 @@ impl Plugin {
         parameters: P,
     ) -> wasmtime::Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         let deadline = call.deadline;
         let run = self.run(call, operation, parameters);
@@ -64,8 +62,8 @@ impl Plugin {
         parameters: P,
     ) -> wasmtime::Result<T>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        T: ComponentType + Lift + Send + Sync + 'static,
+        P: Parameters,
+        T: Returned,
     {
         let journal = call.journal.clone();
         let mut store = self.store(call);
