@@ -2,11 +2,19 @@
 //! is shown: messages, exchanges and warnings.
 
 use crate::Error;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// Shorter tokens are no secret, and removing them would garble every text.
 const MIN_SECRET: usize = 4;
+/// So many consecutive characters of a token are removed wherever they stand.
+const MIN_PART: usize = 8;
 /// Marks truncated text.
 pub const CUT: char = '…';
+/// Stands for what was removed.
+const REMOVED: &str = "<token>";
 
 /// Removes one token from text, or nothing if there is no token.
 #[derive(Clone, Copy)]
@@ -27,28 +35,13 @@ impl<'a> Redactor<'a> {
         self.token.is_some()
     }
 
-    /// Replaces the token with `<token>`, including a prefix left by truncation.
+    /// Replaces the token with `<token>`, in upper and lower case, percent-encoded and in base64. Of a long token, parts of
+    /// 8 characters are enough, and 4 before the end of the text or the mark of a cut.
     pub fn text(self, text: &str) -> String {
-        let Some(token) = self.token else {
-            return text.to_owned();
-        };
-        let text = text.replace(token, "<token>");
-        let mut clean = String::with_capacity(text.len());
-        for (place, part) in text.split(CUT).enumerate() {
-            if place > 0 {
-                clean.push(CUT);
-            }
-            clean.push_str(part);
-            let prefix = (MIN_SECRET..token.len())
-                .rev()
-                .filter_map(|end| token.get(..end))
-                .find(|prefix| clean.ends_with(prefix));
-            if let Some(prefix) = prefix {
-                clean.truncate(clean.len() - prefix.len());
-                clean.push_str("<token>");
-            }
+        match self.token {
+            Some(token) if text.len() >= MIN_SECRET => Forms::of(token).remove_from(text),
+            _ => text.to_owned(),
         }
-        clean
     }
 
     /// Redacts every text of an error.
@@ -59,6 +52,121 @@ impl<'a> Redactor<'a> {
             error
         }
     }
+}
+
+/// The ways to write a token, in lower case.
+struct Forms {
+    /// What is removed wherever it stands.
+    parts: HashSet<Vec<u8>>,
+    /// The lengths of these parts.
+    lengths: Vec<usize>,
+    /// The token as it is, whose beginning is removed at the end of a text.
+    plain: Vec<u8>,
+}
+
+impl Forms {
+    fn of(token: &str) -> Forms {
+        let plain = token.to_ascii_lowercase().into_bytes();
+        // The component takes the full stop from the end of a sentence.
+        let trimmed = token.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let mut forms = vec![plain.clone(), trimmed.to_ascii_lowercase().into_bytes()];
+        // Base64 of a longer text differs by where the token begins. Characters that also depend on the neighbors are left
+        // out.
+        for (before, skip) in [(0, 0), (1, 2), (2, 3)] {
+            let bytes = [&vec![0; before], token.as_bytes()].concat();
+            let whole = bytes.len() * 8 / 6;
+            for text in [
+                STANDARD_NO_PAD.encode(&bytes),
+                URL_SAFE_NO_PAD.encode(&bytes),
+            ] {
+                let own = text.get(skip..whole).unwrap_or_default();
+                forms.push(own.to_ascii_lowercase().into_bytes());
+            }
+        }
+        let mut parts = HashSet::new();
+        for form in forms {
+            if form.len() >= MIN_PART {
+                parts.extend(form.windows(MIN_PART).map(<[u8]>::to_vec));
+            } else if form.len() >= MIN_SECRET {
+                parts.insert(form);
+            }
+        }
+        let lengths =
+            (MIN_SECRET..=MIN_PART).filter(|length| parts.iter().any(|part| part.len() == *length));
+        Forms {
+            lengths: lengths.collect(),
+            parts,
+            plain,
+        }
+    }
+
+    /// Calls `found` with the place of every part.
+    fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
+        for start in 0..text.len() {
+            for length in &self.lengths {
+                let part = text.get(start..start + length);
+                if part.is_some_and(|part| self.parts.contains(part)) {
+                    found(start..start + length);
+                }
+            }
+        }
+    }
+
+    fn remove_from(&self, text: &str) -> String {
+        let lower = text.to_ascii_lowercase();
+        let mut secret = vec![false; text.len()];
+        self.find(lower.as_bytes(), |found| secret[found].fill(true));
+        if lower.contains('%') {
+            let (decoded, places) = percent_decoded(lower.as_bytes());
+            self.find(&decoded, |found| {
+                secret[places[found.start]..places[found.end]].fill(true);
+            });
+        }
+        for (end, _) in text.match_indices(CUT).chain([(text.len(), "")]) {
+            let beginning = (MIN_SECRET..self.plain.len())
+                .rev()
+                .find(|length| lower.as_bytes()[..end].ends_with(&self.plain[..*length]));
+            if let Some(length) = beginning {
+                secret[end - length..end].fill(true);
+            }
+        }
+        let mut clean = String::with_capacity(text.len());
+        let mut within = false;
+        for (place, c) in text.char_indices() {
+            let is_secret = secret[place..place + c.len_utf8()].contains(&true);
+            if is_secret && !within {
+                clean.push_str(REMOVED);
+            } else if !is_secret {
+                clean.push(c);
+            }
+            within = is_secret;
+        }
+        clean
+    }
+}
+
+/// Decoded text, and where each of its bytes, and its end, is in the encoded text.
+fn percent_decoded(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let digit = |place: usize| char::from(*text.get(place)?).to_digit(16);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut places = Vec::with_capacity(text.len() + 1);
+    let mut place = 0;
+    while let Some(&byte) = text.get(place) {
+        places.push(place);
+        let encoded = || u8::try_from(digit(place + 1)? * 16 + digit(place + 2)?).ok();
+        match encoded().filter(|_| byte == b'%') {
+            Some(byte) => {
+                decoded.push(byte.to_ascii_lowercase());
+                place += 3;
+            }
+            None => {
+                decoded.push(byte);
+                place += 1;
+            }
+        }
+    }
+    places.push(text.len());
+    (decoded, places)
 }
 
 #[cfg(test)]
@@ -75,10 +183,41 @@ mod tests {
             ("said s3cret-tok", "said <token>"),
             ("a s3c…", "a s3c…"),
             ("nothing…", "nothing…"),
+            ("S3CRET-TOKEN S3cret-Token", "<token> <token>"),
+            ("cut: …et-token!", "cut: …<token>!"),
+            ("cut: s3cret-t!", "cut: <token>!"),
+            ("cut: s3cret-!", "cut: s3cret-!"),
+            ("s3cret-tokens3cret-token", "<token>"),
+            ("?t=s3cret%2Dtoken", "?t=<token>"),
+            ("czNjcmV0LXRva2Vu", "<token>"),
+            ("ü s3cret-token ü", "ü <token> ü"),
         ] {
             assert_eq!(redactor.text(text), clean);
         }
         assert_eq!(Redactor::new(Some("abc")).text("abc"), "abc");
         assert_eq!(Redactor::new(None).text("abc"), "abc");
+    }
+
+    #[test]
+    fn encodings_and_trimming_hide_no_token() {
+        let token = "a+b/c=d s3cret.";
+        let redactor = Redactor::new(Some(token));
+        for text in [
+            "token a+b/c=d s3cret",
+            "a%2Bb%2Fc%3Dd%20s3cret.",
+            "a%2bb%2fc%3dd%20s3cret%2e",
+        ] {
+            let clean = redactor.text(text);
+            assert!(!clean.contains("cret"), "{text}: {clean}");
+        }
+        // As in an `Authorization` header: the token begins at any place of the text that is encoded.
+        for before in ["", "u", "ab", "user:"] {
+            let text = STANDARD_NO_PAD.encode(format!("{before}{token}, and more"));
+            let clean = redactor.text(&text);
+            assert!(clean.len() + 10 < text.len(), "{text}: {clean}");
+        }
+        let short = Redactor::new(Some("s3cret."));
+        assert_eq!(short.text("invalid token s3cret"), "invalid token <token>");
+        assert_eq!(short.text("S3CRET. s3cre"), "<token> <token>");
     }
 }

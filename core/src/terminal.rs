@@ -2,11 +2,26 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Whether a terminal acts on a character: control characters, and marks that hide text or change its direction.
+/// Whether a character must not reach a terminal: control characters, marks that hide text or change its direction, and
+/// letters that are blank, so that two names look the same.
 pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    match c.general_category() {
+        // With U+200D, which also joins emoji.
+        GeneralCategory::Control
+        | GeneralCategory::Format
+        | GeneralCategory::LineSeparator
+        | GeneralCategory::ParagraphSeparator => true,
+        // The Hangul fillers, the empty Braille pattern, and a mark without a glyph.
+        _ => matches!(
+            c,
+            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{34f}'
+        ),
+    }
 }
 
 /// Text with every unsafe character written as `\u{…}`.
@@ -36,7 +51,9 @@ pub fn escape_json(json: String) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unsafe(c) {
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
         } else {
             safe.push(c);
         }
@@ -51,14 +68,24 @@ mod tests {
 
     #[test]
     fn terminals_get_no_commands() {
-        let json = json!({"a": "\u{9b}31m\u{7f}\u{202e}ü\n👩\u{200d}🚒"});
+        let json = json!({"a": "\u{9b}31m\u{7f}\u{202e}ü\n👩\u{200d}🚒\u{e0001}\u{3164}"});
         let printed = escape_json(format!("{json:#}\n"));
         assert!(
             !printed.contains(|c: char| is_unsafe(c) && c != '\n'),
             "{printed}"
         );
         assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), json);
-        assert!(printed.contains("ü\\n👩\u{200d}🚒"), "{printed}");
+        assert!(printed.contains("ü\\n👩\\u200d🚒"), "{printed}");
         assert_eq!(escape("a\u{1b}[31mü"), "a\\u{1b}[31mü");
+    }
+
+    #[test]
+    fn names_that_look_the_same_are_told_apart() {
+        for c in "\u{61c}\u{ad}\u{180e}\u{fff9}\u{fffb}\u{e0001}\u{e007f}\u{3164}\u{2800}\u{200b}\u{2060}\u{feff}\u{2066}".chars() {
+            assert!(is_unsafe(c), "U+{:04X}", u32::from(c));
+        }
+        for c in "aé한あ🚒 -_.\u{301}\u{fe0f}".chars() {
+            assert!(!is_unsafe(c), "U+{:04X}", u32::from(c));
+        }
     }
 }
