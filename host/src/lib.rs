@@ -69,6 +69,7 @@ mod files;
 mod network;
 mod outcome;
 mod policy;
+mod raw_object;
 mod runtime;
 mod session;
 mod token;

@@ -425,3 +425,26 @@ async fn hanging_client_does_not_block_others() {
     }
     drop(hang_up);
 }
+
+/// Large parameters of a tenant are read by a thread for such work, after the call's turn has come and its clock started.
+#[tokio::test]
+async fn large_parameters_hold_up_no_other_task() {
+    let client = Client::builder()
+        .address("http://127.0.0.1:1")
+        .timeout(Duration::from_secs(60))
+        .build(runtime())
+        .unwrap();
+    let members: Vec<String> = (0..400_000).map(|n| format!(r#""{n:x}":[]"#)).collect();
+    let parameters = format!("{{{}}}", members.join(","));
+    let mut call = std::pin::pin!(client.action(&parameters));
+    tokio::select! {
+        biased;
+        result = &mut call => panic!("the call was complete at once: {result:?}"),
+        () = std::future::ready(()) => {}
+    }
+    let error = call.await.unwrap_err();
+    assert!(
+        error.message().contains("more than 100 parameters"),
+        "{error}"
+    );
+}

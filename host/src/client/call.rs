@@ -1,4 +1,4 @@
-//! One call: a fresh store, a deadline, and the error reported when a call is cut short.
+//! One call: its clock and its turn, a fresh store, and the error reported when a call is cut short.
 
 use super::Client;
 use crate::component::types::Agent;
@@ -10,43 +10,38 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+/// Text of this size is read or written in less than a millisecond.
+const SHORT_TEXT: usize = 16 << 10;
+
+/// The turn of one call among the client's and the runtime's. Its clock started before it waited.
+pub(super) struct Turn<'a> {
+    client: &'a Client,
+    begun: Instant,
+    timeout: Duration,
+    journal: Arc<Journal>,
+    _places: (SemaphorePermit<'a>, Slot),
+}
+
 impl Client {
-    /// Carries out an operation in a fresh instance, under a deadline. `input` is the size of the parameters in bytes, if
-    /// they can be large.
-    pub(super) async fn sandboxed<'a, P, T>(
-        &'a self,
-        timeout: Duration,
-        journal: &Arc<Journal>,
-        operation: Operation,
-        input: usize,
-        parameters: impl FnOnce(&'a Agent) -> P,
-    ) -> Result<T>
-    where
-        P: Parameters,
-        T: Returned,
-    {
-        let inner = &self.0;
-        let deadline = Instant::now() + timeout;
-        let network_deadline = deadline - (timeout / 10).min(Duration::from_millis(50));
-        let _places = match self.free_places().filter(|_| !timeout.is_zero()) {
+    /// Starts the clock of a call that may take so long, and waits for its turn.
+    pub(super) async fn turn(&self, timeout: Duration) -> Result<Turn<'_>> {
+        let begun = Instant::now();
+        let journal = Arc::new(Journal::default());
+        let wait_until = network_deadline(begun, timeout);
+        let places = match self.free_places().filter(|_| !timeout.is_zero()) {
             Some(places) => places,
-            None => match tokio::time::timeout_at(network_deadline, self.places()).await {
-                Ok(Some(places)) if Instant::now() < network_deadline => places,
-                Ok(_) | Err(_) => return Err(self.never_started(timeout, journal)),
+            None => match tokio::time::timeout_at(wait_until, self.places()).await {
+                Ok(Some(places)) if Instant::now() < wait_until => places,
+                Ok(_) | Err(_) => return Err(self.never_started(timeout, &journal)),
             },
         };
-        let call = Call {
-            network: inner.network.clone(),
-            journal: journal.clone(),
-            network_deadline,
-            deadline,
-            kept: inner.kept.clone(),
-        };
-        let run = inner
-            .runtime
-            .run(call, operation, input, parameters(&inner.agent));
-        run.await
-            .map_err(|error| self.trapped(&error, timeout, journal))
+        Ok(Turn {
+            client: self,
+            begun,
+            timeout,
+            journal,
+            _places: places,
+        })
     }
 
     /// A place among the client's calls and one among the runtime's, if both are free.
@@ -68,11 +63,6 @@ impl Client {
         self.cut_short(ErrorKind::Timeout, &message, journal)
     }
 
-    fn timed_out(&self, timeout: Duration, journal: &Journal) -> Error {
-        let message = format!("the call exceeded its timeout of {timeout:?}");
-        self.cut_short(ErrorKind::Timeout, &message, journal)
-    }
-
     fn trapped(&self, error: &wasmtime::Error, timeout: Duration, journal: &Journal) -> Error {
         let why = match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::Interrupt) => return self.timed_out(timeout, journal),
@@ -85,6 +75,11 @@ impl Client {
         };
         let message = format!("the component was stopped: {why}");
         self.cut_short(ErrorKind::Other, &message, journal)
+    }
+
+    fn timed_out(&self, timeout: Duration, journal: &Journal) -> Error {
+        let message = format!("the call exceeded its timeout of {timeout:?}");
+        self.cut_short(ErrorKind::Timeout, &message, journal)
     }
 
     /// The error of a call that the host ended.
@@ -108,4 +103,76 @@ impl Client {
         };
         self.0.network.redactor().error(error)
     }
+}
+
+impl<'a> Turn<'a> {
+    /// Cuts the time that the call may take, counted from its beginning.
+    pub(super) fn shorten(&mut self, timeout: Duration) {
+        self.timeout = timeout.min(self.timeout);
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn deadline(&self) -> Instant {
+        self.begun + self.timeout
+    }
+
+    /// Carries out an operation in a fresh instance. `input` is the size of the parameters in bytes, if they can be large.
+    pub(super) async fn run<P, T>(
+        &self,
+        operation: Operation,
+        input: usize,
+        parameters: impl FnOnce(&'a Agent) -> P,
+    ) -> Result<T>
+    where
+        P: Parameters,
+        T: Returned,
+    {
+        let inner = &self.client.0;
+        let call = Call {
+            network: inner.network.clone(),
+            journal: self.journal.clone(),
+            network_deadline: network_deadline(self.begun, self.timeout),
+            deadline: self.deadline(),
+            kept: inner.kept.clone(),
+        };
+        let run = inner
+            .runtime
+            .run(call, operation, input, parameters(&inner.agent));
+        run.await
+            .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
+    }
+
+    /// Reads or writes text of a size that others chose: off the executor if it is large, and not beyond the deadline.
+    pub(super) async fn handle<T: Send + 'static>(
+        &self,
+        size: usize,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if size <= SHORT_TEXT {
+            return work();
+        }
+        let work = tokio::task::spawn_blocking(work);
+        match tokio::time::timeout_at(self.deadline(), work).await {
+            Ok(Ok(result)) => result,
+            // A panic goes on in the caller.
+            Ok(Err(failed)) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(self.client.timed_out(self.timeout, &self.journal)),
+            },
+            Err(_) => Err(self.client.timed_out(self.timeout, &self.journal)),
+        }
+    }
+}
+
+/// When the network gives up: a little before the deadline, so that the component can report what it waited for.
+fn network_deadline(begun: Instant, timeout: Duration) -> Instant {
+    begun + timeout - (timeout / 10).min(Duration::from_millis(50))
+}
+
+/// Whether text of this size is read at once.
+pub(super) fn is_short(size: usize) -> bool {
+    size <= SHORT_TEXT
 }

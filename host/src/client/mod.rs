@@ -11,9 +11,10 @@ use crate::component::types as wire;
 use crate::component::{Operation, Parameters, Returned};
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::outcome::{Outcome, failure_from_component};
-use crate::runtime::{Journal, Kept, Runtime};
+use crate::outcome::{Outcome, failure_from_component, warnings_from_component};
+use crate::runtime::{Kept, Runtime};
 use crate::session::{Ensured, Listing, NewSession, OnDifference, Session};
+use call::Turn;
 use consul_session_core::Address;
 use consul_session_core::arguments::{self, MAX_PARAMETERS};
 use serde_json::{Map, Value};
@@ -123,7 +124,9 @@ impl Client {
                 (agent, &new, on_difference)
             })
             .await?;
-        Ok(ensured.into())
+        let mut ensured = Ensured::from(ensured);
+        ensured.warnings = warnings_from_component(ensured.warnings, self.0.network.redactor())?;
+        Ok(ensured)
     }
 
     /// Destroys every session of this name, on one node if `node` is given, and returns their ids.
@@ -144,11 +147,18 @@ impl Client {
         if parameters.len() > MAX_PARAMETERS {
             return Err(arguments::too_large());
         }
-        let TenantParameters {
-            parameters,
-            timeout,
-        } = TenantParameters::check(self, parameters)?;
-        self.run(&parameters, timeout).await
+        let (turn, parameters) = if call::is_short(parameters.len()) {
+            let checked = TenantParameters::check(self, parameters)?;
+            (self.turn(checked.timeout).await?, checked.parameters)
+        } else {
+            let mut turn = self.turn(self.0.timeout).await?;
+            let (client, copy) = (self.clone(), parameters.to_owned());
+            let check = move || TenantParameters::check(&client, &copy);
+            let checked = turn.handle(parameters.len(), check).await?;
+            turn.shorten(checked.timeout);
+            (turn, checked.parameters)
+        };
+        self.act(&turn, &parameters).await
     }
 
     /// Runs an action for the host itself, without the checks that [`Client::action`] makes. The policy still applies.
@@ -156,23 +166,21 @@ impl Client {
     /// `parameters` should not contain `token`, `timeout` or TLS settings, which the client has already.
     pub async fn trusted_action(&self, parameters: Map<String, Value>) -> Result<Outcome> {
         let parameters = TenantParameters::trusted(self, parameters)?;
-        self.run(&parameters, self.0.timeout).await
+        let turn = self.turn(self.0.timeout).await?;
+        self.act(&turn, &parameters).await
     }
 
-    async fn run(&self, parameters: &str, timeout: Duration) -> Result<Outcome> {
-        let journal = Arc::new(Journal::default());
-        let result: Result<String, String> = self
-            .sandboxed(
-                timeout,
-                &journal,
-                Operation::Action,
-                parameters.len(),
-                |_| (parameters,),
-            )
+    async fn act(&self, turn: &Turn<'_>, parameters: &str) -> Result<Outcome> {
+        let result: Result<String, String> = turn
+            .run(Operation::Action, parameters.len(), |_| (parameters,))
             .await?;
         match result {
-            Ok(json) => Outcome::from_component(json, self.0.network.redactor()),
-            Err(json) => Err(self.explain(failure_from_component(&json), &journal)),
+            Ok(json) => {
+                let (network, size) = (self.0.network.clone(), json.len());
+                let read = move || Outcome::from_component(json, network.redactor());
+                turn.handle(size, read).await
+            }
+            Err(json) => Err(self.explain(failure_from_component(&json), turn.journal())),
         }
     }
 
@@ -187,10 +195,8 @@ impl Client {
         P: Parameters,
         T: Returned,
     {
-        let journal = Arc::new(Journal::default());
-        let result: Result<T, Failure> = self
-            .sandboxed(self.0.timeout, &journal, operation, input, parameters)
-            .await?;
-        result.map_err(|failure| self.explain(Error::from(failure), &journal))
+        let turn = self.turn(self.0.timeout).await?;
+        let result: Result<T, Failure> = turn.run(operation, input, parameters).await?;
+        result.map_err(|failure| self.explain(Error::from(failure), turn.journal()))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Client;
 use crate::error::{Error, ErrorKind, Result};
+use crate::raw_object::{RawObject, Unreadable};
 use consul_session_core::settings::{ConnectionOptions, ConnectionSettings, Environment};
-use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -11,9 +11,7 @@ use std::time::Duration;
 /// Maximum length of a connection parameter. No address, token, path or time is longer.
 const MAX_SETTING: usize = 64 << 10;
 
-/// Parameters in their order, each as it was written. Only connection parameters are decoded outside the sandbox: as a
-/// tree, 6 MiB of small lists took 860 MB of memory.
-type Written = IndexMap<String, Box<RawValue>>;
+const TOO_MANY: &str = "there are more than 100 parameters, or one with a name of more than 1 KiB";
 
 /// A tenant's parameters after the client's decisions.
 pub(super) struct TenantParameters {
@@ -24,10 +22,14 @@ pub(super) struct TenantParameters {
 }
 
 impl TenantParameters {
-    /// Checks the connection parameters of a call, and replaces them by the client's own.
+    /// Checks the connection parameters of a call, and replaces them by the client's own. Only these are decoded outside the
+    /// sandbox.
     pub(super) fn check(client: &Client, parameters: &str) -> Result<TenantParameters> {
         let inner = &client.0;
-        let mut parameters: Written = serde_json::from_str(parameters).map_err(malformed)?;
+        let mut parameters = RawObject::parse(parameters).map_err(|why| match why {
+            Unreadable::Json(error) => malformed(error),
+            Unreadable::TooManyMembers => Error::invalid("params", TOO_MANY),
+        })?;
         let mut connection = Map::new();
         for name in ConnectionSettings::PARAMETERS {
             let Some(value) = parameters.shift_remove(name) else {

@@ -1,6 +1,7 @@
 //! The types of `wit/types.wit` that operations take and return.
 
 use crate::error::{Error, ErrorKind, Exchange};
+use crate::outcome::MAX_FAILURE;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 #[derive(ComponentType, Lower)]
@@ -165,8 +166,28 @@ pub(crate) struct Failure {
     maybe_applied: bool,
 }
 
+impl Failure {
+    /// The size of its texts in bytes.
+    fn size(&self) -> usize {
+        let parameter = match &self.kind {
+            FailureKind::Invalid(parameter) => parameter.len(),
+            _ => 0,
+        };
+        let exchange = self.exchange.as_ref();
+        let exchange = exchange.map_or(0, |exchange| {
+            exchange.method.len() + exchange.path.len() + exchange.text.len()
+        });
+        self.message.len() + parameter + exchange
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
+        if failure.size() > MAX_FAILURE {
+            let message = "the component returned an error of more than 64 KiB";
+            let error = Error::new(ErrorKind::Other, message);
+            return error.with_maybe_applied(failure.maybe_applied);
+        }
         let kind = match failure.kind {
             FailureKind::Invalid(parameter) => ErrorKind::Invalid(parameter),
             FailureKind::Denied => ErrorKind::Denied,
