@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod command;
 mod component;
+mod connections;
 mod ensure;
 mod hosts;
 mod newer_consul;

@@ -4,7 +4,9 @@ use crate::client::runtime;
 use consul_session::{Client, Error, NewSession, Policy, Runtime, Token};
 use consul_session_component::Artifact;
 use consul_session_dev_agent::DevAgent;
+use consul_session_tests::bad_server::{Request, Server};
 use serde_json::{Map, Value};
+use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -272,6 +274,34 @@ async fn concurrent_requests_are_bounded() {
         .build(runtime())
         .unwrap();
     assert!(neighbour.list().await.is_ok());
+}
+
+/// Requests count until the component ends them, even if a server answers before.
+#[tokio::test]
+async fn early_answers_do_not_evade_the_bound_on_requests() {
+    let server = Server::raw(|mut stream, record| {
+        if let Some(request) = Request::read(&mut stream)? {
+            record(request);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}")?;
+        }
+        // Open until the client closes it.
+        std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ())
+    });
+    let client = Client::builder()
+        .address(&server.url())
+        .timeout(LONG)
+        .build(plugin())
+        .unwrap();
+    let create = format!("unfinished {}/v1/session/create", server.url());
+    fails(&client, &create, "ConnectionLimitReached").await;
+    assert_eq!(server.requests().len(), 8);
+}
+
+/// The host's memory behind the handles that a component holds.
+#[tokio::test]
+async fn resources_are_bounded() {
+    let (_agent, client) = agent(plugin()).await;
+    fails(&client, "resources", "the component was stopped").await;
 }
 
 /// An instance carries over memory from one call to the next only with `reuse`, and never to another client.

@@ -179,6 +179,8 @@ impl ClientBuilder {
             .unwrap_or_else(|| Err(Error::invalid("address", "no address is set")))?;
         let origin = address.to_string();
         let verifies = self.trust.verifies();
+        let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4).max(1);
+        let max_calls = usize::try_from(max_calls).unwrap_or(Semaphore::MAX_PERMITS);
         let network = Network::new(network::Settings {
             policy: self.policy.allow(&origin)?,
             trust: self.trust,
@@ -187,9 +189,8 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             response_limit: self.response_limit,
             observer: self.observer,
+            share: runtime.connections(max_calls),
         })?;
-        let max_calls = self.max_calls.unwrap_or(runtime.calls() / 4).max(1);
-        let max_calls = usize::try_from(max_calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Client(Arc::new(Inner {
             kept: self.reuse.then(|| Arc::new(runtime.kept(max_calls))),
             runtime: runtime.clone(),

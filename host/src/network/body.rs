@@ -1,10 +1,12 @@
 //! A response body, limited in size and time.
 
+use super::connections::Connection;
 use super::error::{Kind, RequestError};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -14,6 +16,8 @@ pub(crate) struct LimitedBody {
     left: usize,
     between: Option<Duration>,
     deadline: Instant,
+    connection: Option<Arc<Connection>>,
+    ended: bool,
     /// Runs while the next part is awaited.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -24,12 +28,15 @@ impl LimitedBody {
         limit: usize,
         between: Option<Duration>,
         deadline: Instant,
+        connection: Option<Arc<Connection>>,
     ) -> LimitedBody {
         LimitedBody {
             incoming,
             left: limit,
             between,
             deadline,
+            connection,
+            ended: false,
             timer: None,
         }
     }
@@ -44,6 +51,17 @@ impl LimitedBody {
     fn next_by(&self) -> Instant {
         let next = self.between.map(|wait| Instant::now() + wait);
         next.map_or(self.deadline, |next| next.min(self.deadline))
+    }
+}
+
+/// A connection whose response was not read to its end is closed instead of used again.
+impl Drop for LimitedBody {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && (self.ended || self.incoming.is_end_stream())
+        {
+            connection.rest();
+        }
     }
 }
 
@@ -73,7 +91,10 @@ impl Body for LimitedBody {
             Poll::Ready(Some(Err(error))) => {
                 Poll::Ready(Some(Err(RequestError::from_hyper(&error))))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                this.ended = true;
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 let next_by = this.next_by();
                 let timer = this

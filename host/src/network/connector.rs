@@ -1,12 +1,13 @@
 //! Where a connection is made or refused: resolve the name, check each address, connect, and negotiate TLS, each under a
 //! timeout.
 
+use super::connections::{Connection, Permits, Share};
 use super::error::{Kind, RequestError};
 use crate::policy::{Policy, host_of, port_of};
 use crate::trust::Trust;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
@@ -36,15 +37,22 @@ struct Inner {
     trust: Trust,
     tls: OnceLock<Result<TlsConnector, String>>,
     timeout: Duration,
+    share: Arc<Share>,
 }
 
 impl Connector {
-    pub(super) fn new(policy: Arc<Policy>, trust: Trust, timeout: Duration) -> Connector {
+    pub(super) fn new(
+        policy: Arc<Policy>,
+        trust: Trust,
+        timeout: Duration,
+        share: Arc<Share>,
+    ) -> Connector {
         Connector(Arc::new(Inner {
             policy,
             trust,
             tls: OnceLock::new(),
             timeout,
+            share,
         }))
     }
 }
@@ -72,9 +80,11 @@ impl Inner {
             let own = Instant::now() + self.timeout;
             dial_by.map_or(own, |dial_by| own.min(dial_by))
         };
+        let permits = self.share.permits(until()).await?;
         let tcp = self.dial(host, port_of(uri), until()).await?;
+        let open = |stream: Box<dyn Bytestream>| Stream::new(stream, &self.share, permits);
         if uri.scheme_str() != Some("https") {
-            return Ok(Stream::new(tcp));
+            return Ok(open(Box::new(tcp)));
         }
         let tls = self.tls.get_or_init(|| {
             let config = self.trust.client_config()?;
@@ -84,7 +94,7 @@ impl Inner {
         let tls = tls.as_ref().map_err(|why| untrusted(why.clone()))?;
         let name = self.trust.expected_name(host).map_err(untrusted)?;
         match timeout_at(until(), tls.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(Stream::new(stream)),
+            Ok(Ok(stream)) => Ok(open(Box::new(stream))),
             Ok(Err(error)) => Err(RequestError::from_handshake(&error)),
             Err(_) => Err(RequestError::new(
                 Kind::ConnectTimeout,
@@ -130,17 +140,32 @@ trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
 
 /// A connection, plain or TLS.
-pub(super) struct Stream(TokioIo<Box<dyn Bytestream>>);
+pub(super) struct Stream {
+    io: TokioIo<Box<dyn Bytestream>>,
+    connection: Arc<Connection>,
+    _permits: Permits,
+}
 
 impl Stream {
-    fn new(stream: impl Bytestream + 'static) -> Stream {
-        Stream(TokioIo::new(Box::new(stream)))
+    fn new(stream: Box<dyn Bytestream>, share: &Arc<Share>, permits: Permits) -> Stream {
+        Stream {
+            io: TokioIo::new(stream),
+            connection: Connection::new(share.clone()),
+            _permits: permits,
+        }
     }
 }
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.ended();
+    }
+}
+
+impl connect::Connection for Stream {
+    fn connected(&self) -> connect::Connected {
+        // The response carries it, and its end tells when the connection rests.
+        connect::Connected::new().extra(self.connection.clone())
     }
 }
 
@@ -150,7 +175,11 @@ impl Read for Stream {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        if self.connection.closes(cx) {
+            // As if the server had closed it.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -160,14 +189,15 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.connection.work();
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

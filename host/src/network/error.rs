@@ -101,6 +101,12 @@ impl RequestError {
 
     /// An error while connecting to an address.
     pub(super) fn from_dial(error: &io::Error) -> RequestError {
+        if is_out_of_descriptors(error) {
+            let why = format!(
+                "{error}: this process may open no more files or connections (`ulimit -n`)"
+            );
+            return RequestError::new(Kind::TooMany, why);
+        }
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => Kind::Refused,
             io::ErrorKind::TimedOut => Kind::ConnectTimeout,
@@ -174,6 +180,7 @@ impl RequestError {
     pub(crate) fn hidden_detail(&self) -> Option<&str> {
         match self.kind {
             Kind::Denied
+            | Kind::TooMany
             | Kind::AddressDenied
             | Kind::ConnectTimeout
             | Kind::Certificate
@@ -199,6 +206,11 @@ impl fmt::Display for RequestError {
 }
 
 impl StdError for RequestError {}
+
+/// Whether the process, or the machine, has no descriptor left: `EMFILE`, `ENFILE`, or `WSAEMFILE` on Windows.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 10024))
+}
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()

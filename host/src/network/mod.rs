@@ -2,10 +2,12 @@
 //! is added, and every wait is bounded. Clients share no connection, TLS ticket or token.
 
 mod body;
+mod connections;
 mod connector;
 mod error;
 
 pub(crate) use body::LimitedBody;
+pub(crate) use connections::{Connection, Connections, Share};
 pub(crate) use error::{Kind, RequestError};
 
 use crate::error::Result;
@@ -30,8 +32,6 @@ pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-to
 
 /// How long an idle connection is kept. Consul keeps its side open, and proxies in front of it usually for 60 s or more.
 const IDLE: Duration = Duration::from_secs(30);
-/// Idle connections kept per origin. More calls at once are rare, and cost a new connection each.
-const MAX_IDLE: usize = 32;
 /// How much earlier a connection attempt gives up than its request.
 const DIAL_MARGIN: Duration = Duration::from_millis(10);
 /// Maximum number of response headers. Consul sends fewer than 20.
@@ -92,15 +92,21 @@ pub(crate) struct Settings<'a> {
     pub(crate) connect_timeout: Duration,
     pub(crate) response_limit: usize,
     pub(crate) observer: Option<Observer>,
+    pub(crate) share: Arc<Share>,
 }
 
 impl Network {
     pub(crate) fn new(settings: Settings<'_>) -> Result<Network> {
         let policy = Arc::new(settings.policy);
-        let connector = Connector::new(policy.clone(), settings.trust, settings.connect_timeout);
+        let connector = Connector::new(
+            policy.clone(),
+            settings.trust,
+            settings.connect_timeout,
+            settings.share,
+        );
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_IDLE)
+            .pool_max_idle_per_host(connections::CLIENT_IDLE)
             .pool_timer(TokioTimer::new())
             .http1_max_headers(MAX_HEADERS)
             .build(connector);
@@ -196,7 +202,10 @@ impl Network {
             }
         };
         let (limit, between) = (self.response_limit, timeouts.between_bytes);
-        Ok(response.map(|body| LimitedBody::new(body, limit, between, deadline)))
+        let (mut head, body) = response.into_parts();
+        let connection = head.extensions.remove::<Arc<Connection>>();
+        let body = LimitedBody::new(body, limit, between, deadline, connection);
+        Ok(Response::from_parts(head, body))
     }
 
     fn inject_token(&self, request: &mut Request<RequestBody>) {

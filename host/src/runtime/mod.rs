@@ -11,7 +11,7 @@ pub(crate) use journal::Journal;
 
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::Network;
+use crate::network::{Connections, Network, Share};
 pub(crate) use consul_session_component::MAX_MEMORY;
 use consul_session_component::engine_config;
 use embedded::Embedded;
@@ -58,6 +58,7 @@ struct Inner {
     slots: Arc<Semaphore>,
     /// How many more instances clients may keep.
     keepable: Arc<Semaphore>,
+    connections: Arc<Connections>,
 }
 
 /// A component with everything that it imports.
@@ -161,6 +162,7 @@ impl Runtime {
             calls,
             slots: Arc::new(Semaphore::new(slots)),
             keepable: Arc::new(Semaphore::new(slots / KEPT)),
+            connections: Connections::new(slots),
         })))
     }
 
@@ -200,6 +202,11 @@ impl Runtime {
             Linked::Embedded(embedded) => embedded.call(call, operation, input, parameters).await,
             Linked::Plugin(plugin) => plugin.call(call, operation, parameters).await,
         }
+    }
+
+    /// The share of the connections of a client that runs so many calls at once.
+    pub(crate) fn connections(&self, calls: usize) -> Arc<Share> {
+        self.0.connections.share(calls)
     }
 
     /// The store of instances of a client that runs so many calls at once.

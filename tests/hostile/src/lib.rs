@@ -71,6 +71,8 @@ mod tricks {
             }
             "hoard" => hoard(argument),
             "headers" => headers(),
+            "resources" => Ok(hold_resources()),
+            "unfinished" => unfinished(argument),
             other => Err(format!("no trick `{other}`")),
         }
     }
@@ -96,6 +98,30 @@ mod tricks {
             all.push(begin(Method::Get, url, None)?);
         }
         Ok(format!("{} requests at once", all.len()))
+    }
+
+    /// Keeps resources of the host.
+    fn hold_resources() -> String {
+        let all: Vec<Fields> = (0..1_000_000).map(|_| Fields::new()).collect();
+        format!("{} resources", all.len())
+    }
+
+    /// Sends requests that a server may answer before they end, and never ends them.
+    fn unfinished(url: &str) -> Result<String, String> {
+        let mut all = Vec::new();
+        for number in 0..1_000 {
+            let request = prepare(Method::Put, url, None)?;
+            let body = request.body().map_err(|()| "no body")?;
+            let stream = body.write().map_err(|()| "no stream")?;
+            let response = handle(request, None)
+                .map_err(|code| format!("after {number} requests: {code:?}"))?;
+            response.subscribe().block();
+            match response.get() {
+                Some(Ok(Ok(_))) => all.push((stream, body)),
+                other => return Err(format!("after {number} requests: {other:?}")),
+            }
+        }
+        Ok(format!("{} requests without an end", all.len()))
     }
 
     fn headers() -> Result<String, String> {
@@ -130,6 +156,18 @@ mod tricks {
         url: &str,
         header: Option<(&str, &str)>,
     ) -> Result<crate::bindings::wasi::http::types::FutureIncomingResponse, String> {
+        let request = prepare(method, url, header)?;
+        if let Ok(body) = request.body() {
+            let _ = OutgoingBody::finish(body, None);
+        }
+        handle(request, None).map_err(|code| format!("{code:?}"))
+    }
+
+    fn prepare(
+        method: Method,
+        url: &str,
+        header: Option<(&str, &str)>,
+    ) -> Result<OutgoingRequest, String> {
         let fields = Fields::new();
         if let Some((name, value)) = header {
             fields
@@ -157,10 +195,7 @@ mod tricks {
         request
             .set_path_with_query(Some(&format!("/{path}")))
             .map_err(|()| refused("path"))?;
-        if let Ok(body) = request.body() {
-            let _ = OutgoingBody::finish(body, None);
-        }
-        handle(request, None).map_err(|code| format!("{code:?}"))
+        Ok(request)
     }
 
     impl sessions::Guest for Hostile {

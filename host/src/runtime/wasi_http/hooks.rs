@@ -15,6 +15,9 @@ use wasmtime_wasi_http::{
 /// hostile one opened 10,000 connections within a second.
 const MAX_REQUESTS: usize = 8;
 
+/// What a component may write to a body at once, before the network takes it.
+const MAX_CHUNK: usize = 64 << 10;
+
 /// Connects the `wasi:http` of one call to the network.
 pub(super) struct Hooks {
     network: Arc<Network>,
@@ -40,6 +43,10 @@ type Sent = (
 );
 
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_CHUNK
+    }
+
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         let injects = self.network.injects_token();
         Arc::new(move |name| {
@@ -57,7 +64,7 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<Sent, WasiError>> + Send> {
         let (network, journal, deadline) =
             (self.network.clone(), self.journal.clone(), self.deadline);
-        let permit = self.requests.clone().try_acquire_owned();
+        let permit = self.requests.clone().try_acquire_owned().map(Arc::new);
         Box::new(async move {
             let writes = *request.method() != http::Method::GET;
             journal.begin(request.method(), request.uri(), writes);
@@ -68,16 +75,25 @@ impl WasiHttpHooks for Hooks {
                 between_bytes: options.between_bytes_timeout,
             };
             let result = match permit {
-                Ok(permit) => network
-                    .send(request.map(Either::Right), timeouts, deadline)
-                    .await
-                    .map(|response| (response, permit)),
+                Ok(permit) => {
+                    // A request counts until both of its bodies have ended. A server may answer before it has read the
+                    // request's.
+                    let sending = permit.clone();
+                    let request = request.map(|body| {
+                        let body = body.map_err(move |error| {
+                            let _sending = &sending;
+                            error
+                        });
+                        Either::Right(body.boxed_unsync())
+                    });
+                    let response = network.send(request, timeouts, deadline).await;
+                    response.map(|response| (response, permit))
+                }
                 Err(_) => Err(RequestError::too_many()),
             };
             match result {
                 Ok((response, permit)) => {
                     let response = response.map(|body| {
-                        // The body keeps the permit until it has been read or dropped.
                         body.map_err(move |error| {
                             let _permit = &permit;
                             into_wasi(error)

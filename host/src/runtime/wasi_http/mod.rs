@@ -14,6 +14,12 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
+/// Maximum number of resources of a call: requests, responses, headers, bodies, streams and what waits for them. The
+/// built-in component has up to 10 at once.
+const MAX_RESOURCES: usize = 100;
+/// Maximum size of a set of headers in the host's memory. The largest token has 64 KiB.
+const MAX_FIELDS: usize = 96 << 10;
+
 /// A component that is linked with `wasi:http`.
 pub(super) struct Plugin {
     instances: InstancePre<State>,
@@ -80,9 +86,13 @@ impl Plugin {
     /// A store for one call. The component is interrupted at the deadline, whatever it is doing.
     fn store(&self, call: Call) -> Store<State> {
         let deadline = call.deadline;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
         let state = State {
-            table: ResourceTable::new(),
-            http: WasiHttpCtx::new(),
+            table,
+            http,
             limits: Limits::default(),
             hooks: Hooks::new(call),
         };
