@@ -17,6 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_SERVER_AUTH};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 /// The TLS settings of a client: trusted certificates, and the client's own.
 #[derive(Clone)]
@@ -98,8 +100,8 @@ impl Trust {
 
     /// Adds the certificates in this PEM text.
     ///
-    /// A server certificate that is itself among them is trusted, whoever signed it, as OpenSSL does; its name and dates
-    /// are still verified.
+    /// The certificates of CAs are roots. A server certificate that is itself among them is trusted, whoever signed it, as
+    /// OpenSSL does; its name, dates and usage are still verified, and what it signs is not trusted.
     ///
     /// # Errors
     ///
@@ -221,8 +223,12 @@ impl Trust {
                 let found = rustls_native_certs::load_native_certs();
                 roots.add_parsable_certificates(found.certs);
             }
-            for certificate in &self.extra {
-                // A certificate that cannot be a root may still be the server's own.
+            // The others are trusted only as a server's own.
+            for certificate in self
+                .extra
+                .iter()
+                .filter(|certificate| may_sign(certificate))
+            {
                 let _ = roots.add(certificate.clone());
             }
             if roots.is_empty() && self.extra.is_empty() {
@@ -319,7 +325,7 @@ impl ServerCertVerifier for Verifier {
         if by_chain.is_ok() || !known.iter().any(|known| known == end_entity) {
             return by_chain;
         }
-        check_dates(end_entity, now)?;
+        check_known(end_entity, now)?;
         rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -351,9 +357,33 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
-    let certificate = Certificate::from_der(certificate)
-        .map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+/// Whether a certificate is that of a CA: one that may sign others.
+fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = Certificate::from_der(certificate) else {
+        return false;
+    };
+    let certificate = certificate.tbs_certificate;
+    let is_ca = matches!(certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
+    let signs = match certificate.get::<KeyUsage>() {
+        Ok(Some((_, usage))) => usage.key_cert_sign(),
+        // Without the extension, any usage is allowed.
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    is_ca && signs
+}
+
+/// Checks the dates and the usage of a server certificate that is trusted itself.
+fn check_known(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let encoding = |_| rustls::Error::from(CertificateError::BadEncoding);
+    let certificate = Certificate::from_der(certificate).map_err(encoding)?;
+    let usage = certificate.tbs_certificate.get::<ExtendedKeyUsage>();
+    if let Some((_, usage)) = usage.map_err(encoding)?
+        && !usage.0.contains(&ID_KP_SERVER_AUTH)
+        && !usage.0.contains(&ANY_EXTENDED_KEY_USAGE)
+    {
+        return Err(CertificateError::InvalidPurpose.into());
+    }
     let validity = certificate.tbs_certificate.validity;
     if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
         return Err(CertificateError::NotValidYet.into());

@@ -158,6 +158,35 @@ fn self_signed_certificate_in_the_ca_file_is_trusted() {
     distrusted(&server, &localhost(&server), json!({"ca_path": own})).says(&["expired"]);
 }
 
+/// A certificate in the CA file that is not a CA's vouches for itself and nothing else, as with OpenSSL.
+#[test]
+fn server_certificate_in_the_ca_file_signs_for_no_other() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let pinned = authority.certify(&["consul.example"]);
+    let ca = files.write("pinned.pem", &pinned.certificate);
+    // Its owner signs a certificate for another host.
+    let server = pinned.certify(&["localhost"]).serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": ca}))
+        .says(&["not signed by a trusted CA"]);
+    let own = Identity::self_signed(&["consul.example"]);
+    let ca = files.write("own.pem", &own.certificate);
+    let server = own.certify(&["localhost"]).serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": ca}))
+        .says(&["not signed by a trusted CA"]);
+}
+
+#[test]
+fn certificate_for_clients_is_no_servers() {
+    let (files, authority) = (Files::new(), Authority::new("one"));
+    let ca = files.write("ca.pem", &authority.pem());
+    let server = authority.certify_client(&["localhost"]).serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": ca})).says(&["not for servers"]);
+    let own = Identity::self_signed_client(&["localhost"]);
+    let ca = files.write("own.pem", &own.certificate);
+    let server = own.serve();
+    distrusted(&server, &localhost(&server), json!({"ca_path": ca})).says(&["not for servers"]);
+}
+
 #[test]
 fn verification_is_skipped_only_on_request() {
     let server = Identity::self_signed_expired(&["elsewhere"]).serve();

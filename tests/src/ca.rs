@@ -22,6 +22,7 @@ pub struct Identity {
     pub certificate: String,
     /// The private key.
     pub key: String,
+    params: CertificateParams,
 }
 
 impl Authority {
@@ -54,11 +55,17 @@ impl Authority {
         self.sign(&expired(leaf(names)))
     }
 
+    /// Issues a certificate that is for clients only.
+    pub fn certify_client(&self, names: &[&str]) -> Identity {
+        self.sign(&for_clients(leaf(names)))
+    }
+
     fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
             certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
             key: key.serialize_pem(),
+            params: params.clone(),
         }
     }
 }
@@ -74,11 +81,29 @@ impl Identity {
         Identity::self_sign(&expired(leaf(names)))
     }
 
+    /// Creates a self-signed certificate that is for clients only.
+    pub fn self_signed_client(names: &[&str]) -> Identity {
+        Identity::self_sign(&for_clients(leaf(names)))
+    }
+
+    /// Issues a certificate as if this one were an authority's.
+    pub fn certify(&self, names: &[&str]) -> Identity {
+        let key = KeyPair::from_pem(&self.key).unwrap();
+        let issuer = Issuer::new(self.params.clone(), key);
+        let (key, params) = (KeyPair::generate().unwrap(), leaf(names));
+        Identity {
+            certificate: params.signed_by(&key, &issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+            params,
+        }
+    }
+
     fn self_sign(params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
+            params: params.clone(),
         }
     }
 
@@ -122,6 +147,11 @@ fn leaf(names: &[&str]) -> CertificateParams {
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
+    params
+}
+
+fn for_clients(mut params: CertificateParams) -> CertificateParams {
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params
 }
 

@@ -1,5 +1,6 @@
 //! Why a request failed: the kind that the component sees, and the detail that only the host knows.
 
+use super::tls_error;
 use rustls::AlertDescription;
 use std::error::Error as StdError;
 use std::fmt;
@@ -88,8 +89,8 @@ impl RequestError {
     /// rejects the client's certificate: under TLS 1.3 its alert arrives after the client's side of the handshake, but
     /// before the server reads a request.
     fn from_io(error: &io::Error) -> RequestError {
-        match tls_error(error) {
-            Some(rustls::Error::AlertReceived(alert)) if rejects_client(*alert) => {
+        match tls_error::tls_error(error) {
+            Some(rustls::Error::AlertReceived(alert)) if tls_error::rejects_client(*alert) => {
                 RequestError::from_alert(*alert)
             }
             None if error.kind() == io::ErrorKind::TimedOut => {
@@ -117,16 +118,12 @@ impl RequestError {
 
     /// An error during the TLS handshake.
     pub(super) fn from_handshake(error: &io::Error) -> RequestError {
-        match tls_error(error) {
+        match tls_error::tls_error(error) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
-                RequestError::new(Kind::Certificate, certificate_reason(reason))
+                RequestError::new(Kind::Certificate, tls_error::certificate(reason))
             }
             Some(rustls::Error::AlertReceived(alert)) => RequestError::from_alert(*alert),
-            Some(rustls::Error::InvalidMessage(_)) => RequestError::new(
-                Kind::Handshake,
-                "the server does not speak TLS; is the scheme right?",
-            ),
-            Some(other) => RequestError::new(Kind::Handshake, other.to_string()),
+            Some(other) => RequestError::new(Kind::Handshake, tls_error::handshake(other)),
             None => RequestError::new(
                 Kind::Handshake,
                 format!("the server closed the connection during the handshake: {error}"),
@@ -135,16 +132,7 @@ impl RequestError {
     }
 
     fn from_alert(alert: AlertDescription) -> RequestError {
-        let hint = match alert {
-            AlertDescription::CertificateRequired
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::BadCertificate => "; it may require a client certificate",
-            _ => "",
-        };
-        RequestError::new(
-            Kind::Alert,
-            format!("the server sent the alert {alert:?}{hint}"),
-        )
+        RequestError::new(Kind::Alert, tls_error::alert(alert))
     }
 
     /// Whether the server cannot have seen the request.
@@ -210,48 +198,4 @@ impl StdError for RequestError {}
 /// Whether the process, or the machine, has no descriptor left: `EMFILE`, `ENFILE`, or `WSAEMFILE` on Windows.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 10024))
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-/// Whether a server sends this alert because it does not accept the client.
-fn rejects_client(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::NoCertificate
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError
-    )
-}
-
-const SELF_SIGNED: &str = "it is self-signed, or its signature is not by the trusted CA; trust this certificate itself, or the certificate of its CA";
-
-fn certificate_reason(reason: &rustls::CertificateError) -> String {
-    use rustls::CertificateError as E;
-    match reason {
-        E::UnknownIssuer => {
-            "it is not signed by a trusted CA; trust the certificate of its CA".to_owned()
-        }
-        E::NotValidForName | E::NotValidForNameContext { .. } => format!(
-            "it is for another name ({reason}); use a name that it contains, or set the server name to verify"
-        ),
-        // The certificate of a CA used as the server's own, or one signed by another key of a trusted CA's name.
-        E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            SELF_SIGNED.to_owned()
-        }
-        E::BadSignature => SELF_SIGNED.to_owned(),
-        E::Expired | E::ExpiredContext { .. } => format!("it has expired ({reason})"),
-        E::NotValidYet | E::NotValidYetContext { .. } => format!("it is not valid yet ({reason})"),
-        other => other.to_string(),
-    }
 }

@@ -5,6 +5,7 @@ mod body;
 mod connections;
 mod connector;
 mod error;
+mod tls_error;
 
 pub(crate) use body::LimitedBody;
 pub(crate) use connections::{Connection, Connections, Share};
