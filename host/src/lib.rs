@@ -43,6 +43,7 @@
 //! | `runtime/embedded/kept.rs` | instances that a client uses again, if it asks for that |
 //! | `runtime/wasi_http/mod.rs` | runs a component that imports `wasi:http`, in a fresh instance per call |
 //! | `runtime/wasi_http/hooks.rs` | its requests |
+//! | `runtime/computing.rs` | which components compute at the same time, and for how long |
 //! | `runtime/limits.rs` | the limits of a store |
 //! | `runtime/journal.rs` | what the host observed of a call |
 //! | `runtime/ticker.rs` | the clock that interrupts running components |
@@ -53,11 +54,13 @@
 //! | `policy/origin.rs` | origins, parsed once |
 //! | `policy/operation.rs` | **which operation of Consul's API a request is** |
 //! | `network/connector.rs` | **where a connection is made or refused** |
+//! | `network/connections.rs` | how many connections are open and idle |
 //! | `network/body.rs` | a response body, limited in size and time |
-//! | `network/error.rs` | why a request failed, for the component and for people |
+//! | `network/error.rs`, `network/tls_error.rs` | why a request failed, for the component and for people |
 //! | `trust.rs` | TLS: trusted certificates, and the client's own |
 //! | `token.rs`, `files.rs` | a token that is never printed; files that are read with a limit |
 //! | `session.rs`, `outcome.rs`, `error.rs` | what calls take and return |
+//! | `raw_object.rs` | a JSON object that others wrote, with bounds |
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -8,8 +8,10 @@ use consul_session_tests::bad_server::{Request, Server};
 use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// Timeout of calls that only the deadline ends.
 const SHORT: Duration = Duration::from_secs(1);
@@ -161,6 +163,53 @@ async fn spinning_component_does_not_block_others() {
             spun = play(&client, "spin") => panic!("the spinning component blocked the other client: {spun:?}"),
             () = work => {}
         }
+    }
+}
+
+/// 64 components that compute all the time take no more turns of the executor than one would.
+#[tokio::test]
+async fn spinning_components_take_turns() {
+    for hostile in [plugin(), embedded()] {
+        let (agent, client) = agent(hostile).await;
+        let turns = Arc::new(AtomicUsize::new(0));
+        let mut spinning = JoinSet::new();
+        for _ in 0..64 {
+            let (client, turns) = (client.clone(), turns.clone());
+            let mut spin = Box::pin(async move { play(&client, "spin").await });
+            spinning.spawn(std::future::poll_fn(move |context| {
+                turns.fetch_add(1, Ordering::Relaxed);
+                spin.as_mut().poll(context)
+            }));
+        }
+        // A component of the same kind, which needs turns, too.
+        let neighbour = Client::builder()
+            .address(agent.address())
+            .token(Token::new("secret").unwrap())
+            .timeout(LONG)
+            .build(hostile)
+            .unwrap();
+        let list = format!("get {}/v1/session/list", agent.address());
+        let work = async {
+            for _ in 0..3 {
+                play(&neighbour, &list).await.unwrap();
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = spinning.join_next() => panic!("a component stopped spinning: {ended:?}"),
+            () = work => {}
+        }
+        // Each is polled once to begin with.
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns < 64 + 100, "{turns}");
+    }
+}
+
+#[tokio::test]
+async fn computing_is_bounded_for_each_call() {
+    for hostile in [plugin(), embedded()] {
+        let (_agent, client) = agent(hostile).await;
+        fails(&client, "spin", "computed for more than 2 s").await;
     }
 }
 

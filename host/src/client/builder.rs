@@ -193,6 +193,7 @@ impl ClientBuilder {
         })?;
         Ok(Client(Arc::new(Inner {
             kept: self.reuse.then(|| Arc::new(runtime.kept(max_calls))),
+            computing: runtime.computing(),
             runtime: runtime.clone(),
             network: Arc::new(network),
             agent: Agent {

@@ -136,6 +136,7 @@ impl<'a> Turn<'a> {
             journal: self.journal.clone(),
             network_deadline: network_deadline(self.begun, self.timeout),
             deadline: self.deadline(),
+            computing: inner.computing.clone(),
             kept: inner.kept.clone(),
         };
         let run = inner

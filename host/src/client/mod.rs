@@ -12,7 +12,7 @@ use crate::component::{Operation, Parameters, Returned};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::outcome::{Outcome, failure_from_component, warnings_from_component};
-use crate::runtime::{Kept, Runtime};
+use crate::runtime::{ComputingShare, Kept, Runtime};
 use crate::session::{Ensured, Listing, NewSession, OnDifference, Session};
 use call::Turn;
 use consul_session_core::Address;
@@ -41,6 +41,7 @@ struct Inner {
     agent: wire::Agent,
     timeout: Duration,
     calls: Semaphore,
+    computing: Arc<ComputingShare>,
     /// Instances to use again, if the client was asked to.
     kept: Option<Arc<Kept>>,
 }

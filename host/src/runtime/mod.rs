@@ -1,17 +1,20 @@
 //! The sandbox: one engine, one component linked once, and a fresh store for every call.
 
+mod computing;
 mod embedded;
 mod journal;
 mod limits;
 mod ticker;
 mod wasi_http;
 
+pub(crate) use computing::Share as ComputingShare;
 pub(crate) use embedded::Kept;
 pub(crate) use journal::Journal;
 
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::{Connections, Network, Share};
+use computing::Computing;
 pub(crate) use consul_session_component::MAX_MEMORY;
 use consul_session_component::engine_config;
 use embedded::Embedded;
@@ -59,6 +62,7 @@ struct Inner {
     /// How many more instances clients may keep.
     keepable: Arc<Semaphore>,
     connections: Arc<Connections>,
+    computing: Arc<Computing>,
 }
 
 /// A component with everything that it imports.
@@ -74,6 +78,7 @@ pub(crate) struct Call {
     /// When the network gives up: a little before the deadline, so that the component can report what it waited for.
     pub(crate) network_deadline: Instant,
     pub(crate) deadline: Instant,
+    pub(crate) computing: Arc<ComputingShare>,
     /// Instances of earlier calls, if the client keeps them.
     pub(crate) kept: Option<Arc<Kept>>,
 }
@@ -163,6 +168,7 @@ impl Runtime {
             slots: Arc::new(Semaphore::new(slots)),
             keepable: Arc::new(Semaphore::new(slots / KEPT)),
             connections: Connections::new(slots),
+            computing: Arc::default(),
         })))
     }
 
@@ -207,6 +213,11 @@ impl Runtime {
     /// The share of the connections of a client that runs so many calls at once.
     pub(crate) fn connections(&self, calls: usize) -> Arc<Share> {
         self.0.connections.share(calls)
+    }
+
+    /// A client's share of the places of components that compute.
+    pub(crate) fn computing(&self) -> Arc<ComputingShare> {
+        self.0.computing.share()
     }
 
     /// The store of instances of a client that runs so many calls at once.

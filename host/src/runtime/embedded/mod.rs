@@ -6,6 +6,7 @@ mod sandbox;
 
 pub(crate) use kept::Kept;
 
+use super::computing::Budget;
 use super::{Call, link_error};
 use crate::component::steps::Request;
 use crate::component::{Operation, Parameters, Returned, StepExports};
@@ -96,8 +97,10 @@ impl Embedded {
     {
         let exports = &self.exports;
         let mut pace = self.pace(input);
+        let mut budget = Budget::new();
         let start = exports.start.of(operation);
-        let mut next: Option<Request> = sandbox.step(start, parameters, pace).await?;
+        let step = sandbox.step(start, parameters, pace);
+        let mut next: Option<Request> = in_turn(call, &mut budget, pace, step).await?;
         while let Some(request) = next {
             // A request may have been refused at once, so a component could go on like this without ever waiting.
             if Instant::now() >= call.deadline {
@@ -118,9 +121,11 @@ impl Embedded {
             if !self.built_in {
                 tokio::task::yield_now().await;
             }
-            next = sandbox.step(&exports.resume, (response,), pace).await?;
+            let step = sandbox.step(&exports.resume, (response,), pace);
+            next = in_turn(call, &mut budget, pace, step).await?;
         }
-        sandbox.step(exports.finish.of(operation), (), pace).await
+        let step = sandbox.step(exports.finish.of(operation), (), pace);
+        in_turn(call, &mut budget, pace, step).await
     }
 
     fn pace(&self, input: usize) -> Pace {
@@ -136,7 +141,11 @@ impl Embedded {
         let prepared = self.prepared.try_lock().ok();
         match prepared.and_then(|mut prepared| prepared.take()) {
             Some(sandbox) => Ok(sandbox),
-            None => Sandbox::new(&self.instances, self.pace(0), Some(call.deadline)).await,
+            None => {
+                let pace = self.pace(0);
+                let new = Sandbox::new(&self.instances, pace, Some(call.deadline));
+                in_turn(call, &mut Budget::new(), pace, new).await
+            }
         }
     }
 
@@ -192,6 +201,25 @@ impl Embedded {
         // Locked while it is dropped: until then it takes a place in the pool.
         if let Ok(mut retired) = self.retired.try_lock() {
             *retired = None;
+        }
+    }
+}
+
+/// Runs a step: a short one at once, a long one when it is this call's turn to compute.
+async fn in_turn<T>(
+    call: &Call,
+    budget: &mut Budget,
+    pace: Pace,
+    step: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    match pace {
+        Pace::Short => step.await,
+        Pace::Long => {
+            let step = budget.spend(&call.computing, step);
+            match tokio::time::timeout_at(call.deadline, step).await {
+                Ok(result) => result,
+                Err(_) => Err(Trap::Interrupt.into()),
+            }
         }
     }
 }

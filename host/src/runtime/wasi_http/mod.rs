@@ -3,6 +3,7 @@
 
 mod hooks;
 
+use super::computing::Budget;
 use super::limits::{Limits, MAX_PASSED};
 use super::{Call, link_error};
 use crate::component::{self, Functions, Operation, Parameters, Returned};
@@ -52,8 +53,9 @@ impl Plugin {
         P: Parameters,
         T: Returned,
     {
-        let deadline = call.deadline;
-        let run = self.run(call, operation, parameters);
+        let (deadline, computing) = (call.deadline, call.computing.clone());
+        let mut budget = Budget::new();
+        let run = budget.spend(&computing, self.run(call, operation, parameters));
         // The component may wait for something that never happens.
         match tokio::time::timeout_at(deadline, run).await {
             Ok(result) => result,
