@@ -52,6 +52,7 @@
 //! | `network/mod.rs` | every request of a component: policy, token, timeouts |
 //! | `policy/mod.rs` | **what may be reached: where a request is refused** |
 //! | `policy/origin.rs` | origins, parsed once |
+//! | `policy/addresses.rs` | private networks, loopback, metadata services |
 //! | `policy/operation.rs` | **which operation of Consul's API a request is** |
 //! | `network/connector.rs` | **where a connection is made or refused** |
 //! | `network/connections.rs` | how many connections are open and idle |

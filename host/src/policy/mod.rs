@@ -2,18 +2,20 @@
 //! operations, checked on every request against the URI that is really dialed, and again on every address that a name
 //! resolves to.
 
+mod addresses;
 mod operation;
 mod origin;
 
 pub use operation::Operation;
 pub(crate) use origin::{host_of, origin_of, port_of};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use http::{Method, Uri};
+use ipnet::IpNet;
 use operation::{SESSION_OPERATIONS, classify};
 use origin::{Host, Origin};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// The rules for a tenant's requests: which origins may be reached, and which operations of Consul's API are allowed
 /// there.
@@ -29,6 +31,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Policy {
     origins: Vec<Origin>,
     operations: BTreeSet<Operation>,
+    /// Where names may resolve to besides.
+    addresses: Vec<IpNet>,
 }
 
 impl Policy {
@@ -38,6 +42,7 @@ impl Policy {
         Policy {
             origins: Vec::new(),
             operations: SESSION_OPERATIONS.into_iter().collect(),
+            addresses: Vec::new(),
         }
     }
 
@@ -52,6 +57,25 @@ impl Policy {
         Ok(self)
     }
 
+    /// Lets allowed names resolve to addresses of a network: `10.20.0.0/16`, `fd12:3456::/32`, or a single address.
+    ///
+    /// Without it, a name that only a pattern allows must resolve to an address of the public internet; private networks,
+    /// loopback and the metadata services of clouds are refused. A name that is allowed as a whole may resolve to any
+    /// address that is not link-local, unspecified, multicast or broadcast.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the network is malformed.
+    pub fn allow_addresses(mut self, network: &str) -> Result<Policy> {
+        let parsed = addresses::parse(network).ok_or_else(|| {
+            let message =
+                format!("`{network}` is not a network; write 10.20.0.0/16 or a single address");
+            Error::invalid("network", message)
+        })?;
+        self.addresses.push(parsed);
+        Ok(self)
+    }
+
     /// Allows these operations and no others.
     #[must_use]
     pub fn only(mut self, operations: impl IntoIterator<Item = Operation>) -> Policy {
@@ -62,15 +86,8 @@ impl Policy {
     /// Checks a request. The error says why it is denied.
     pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<(), String> {
         if !self.origins.iter().any(|origin| origin.matches(uri)) {
-            let allowed: Vec<String> = self.origins.iter().map(Origin::to_string).collect();
-            let allowed = match allowed.as_slice() {
-                [] => "none".to_owned(),
-                allowed => allowed.join(", "),
-            };
-            let origin = origin_of(uri);
-            return Err(format!(
-                "{origin} is not an allowed origin; allowed: {allowed}"
-            ));
+            // The allowed ones are not listed: whoever asks may be a tenant.
+            return Err(format!("{} is not an allowed origin", origin_of(uri)));
         }
         let operation = classify(method, uri)?;
         if !self.operations.contains(&operation) {
@@ -89,44 +106,33 @@ impl Policy {
 
     /// Checks an address that a name resolved to. Allowing a name does not allow every address it resolves to.
     ///
-    /// Most metadata services of clouds use link-local addresses, which no name may resolve to. The other metadata
-    /// addresses and loopback are allowed only for a name that the policy lists as a whole, because the owner of a domain
-    /// can point any matching name at any address.
+    /// The owner of a domain can point any of its names at any address. So a name that only a pattern allows reaches the
+    /// public internet and nothing else, and a name that the policy lists as a whole also private networks and loopback.
     pub(crate) fn check_address(&self, host: &str, address: IpAddr) -> Result<(), String> {
         if host_of(host).parse::<IpAddr>().is_ok() {
             return Ok(());
         }
         let address = address.to_canonical();
-        let forbidden = match address {
-            IpAddr::V4(v4) => {
-                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-            }
-            IpAddr::V6(v6) => {
-                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
-            }
-        };
+        if self.addresses.iter().any(|net| net.contains(&address)) {
+            return Ok(());
+        }
         let listed = || {
             self.origins.iter().any(
                 |origin| matches!(&origin.host, Host::Name(name) if name.eq_ignore_ascii_case(host)),
             )
         };
-        if forbidden || is_local(address) && !listed() {
+        if addresses::is_nobodys(address) {
             return Err(format!(
-                "{host} resolves to {address}, a local or metadata address; names must not resolve there"
+                "{host} resolves to {address}, a link-local or other address that names must not resolve to"
+            ));
+        }
+        if addresses::is_special(address) && !listed() {
+            return Err(format!(
+                "{host} resolves to {address}, a private or special address; the policy allows the name by a pattern only"
             ));
         }
         Ok(())
     }
-}
-
-/// Whether an address is loopback or a metadata service outside of the link-local range.
-fn is_local(address: IpAddr) -> bool {
-    const METADATA: [IpAddr; 3] = [
-        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    ];
-    address.is_loopback() || METADATA.contains(&address)
 }
 
 #[cfg(test)]
@@ -143,7 +149,7 @@ mod tests {
         let uri = "http://localhost:8500/v1/session/list".parse().unwrap();
         let error = Policy::deny_all().check(&Method::GET, &uri).unwrap_err();
         assert!(
-            error.contains("http://localhost:8500") && error.contains("none"),
+            error.contains("http://localhost:8500 is not an allowed origin"),
             "{error}"
         );
     }
@@ -218,13 +224,19 @@ mod tests {
             .allow("http://localhost:1")
             .unwrap()
             .allow("http://*.example:1")
+            .unwrap()
+            .allow_addresses("172.16.0.0/12")
             .unwrap();
+        assert!(Policy::deny_all().allow_addresses("10.0.0.0/99").is_err());
         for (host, address, expected) in [
             ("localhost", "127.0.0.1", true),
             ("LOCALHOST", "::1", true),
             ("a.example", "127.0.0.1", false),
             ("a.example", "::ffff:127.0.0.1", false),
-            ("a.example", "10.0.0.1", true),
+            ("a.example", "93.184.216.34", true),
+            ("a.example", "10.0.0.1", false),
+            ("a.example", "172.16.5.4", true),
+            ("localhost", "10.0.0.1", true),
             ("a.example", "100.100.100.200", false),
             ("a.example", "fd00:ec2::254", false),
         ] {

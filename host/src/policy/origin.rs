@@ -1,5 +1,6 @@
 //! Origins: scheme, host and port.
 
+use super::addresses;
 use crate::error::{Error, Result};
 use http::Uri;
 use ipnet::IpNet;
@@ -109,15 +110,12 @@ impl FromStr for Origin {
             },
         };
         let host = host.to_ascii_lowercase();
-        let bare = host.replace(['[', ']'], "");
         let name = |name: &str| {
             let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
             !name.is_empty() && name.chars().all(valid)
         };
-        let host = if let Ok(address) = bare.parse::<IpAddr>() {
-            Host::Net(IpNet::from(address.to_canonical()))
-        } else if let Ok(net) = bare.parse::<IpNet>() {
-            Host::Net(net.trunc())
+        let host = if let Some(net) = addresses::parse(&host) {
+            Host::Net(net)
         } else if let Some(domain) = host.strip_prefix('*') {
             if !domain.starts_with('.') || !name(&domain[1..]) {
                 return Err(wrong("a * must be followed by a dot and a domain"));
