@@ -214,12 +214,16 @@ impl Context<'_> {
             Kind::Unresolved
             | Kind::ConnectionRefused
             | Kind::Unreachable
-            | Kind::TooManyConnections
             | Kind::ConnectionClosed
             | Kind::Incomplete => (
                 ErrorKind::Transport,
                 "cannot connect",
                 "is Consul running there?",
+            ),
+            Kind::TooManyConnections => (
+                ErrorKind::Transport,
+                "cannot connect",
+                "try again when fewer are open",
             ),
             Kind::HeadersTooLarge
             | Kind::BodyTooLarge

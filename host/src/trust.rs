@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
+use consul_session_core::error::shown;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -209,8 +210,12 @@ impl Trust {
     pub(crate) fn expected_name(&self, host: &str) -> Result<ServerName<'static>, String> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = name.trim_start_matches('[').trim_end_matches(']');
-        ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("`{name}` is not a name that a certificate can be for"))
+        ServerName::try_from(name.to_owned()).map_err(|_| {
+            format!(
+                "`{}` is not a name that a certificate can be for",
+                shown(name)
+            )
+        })
     }
 
     /// The settings as rustls takes them. Reading the system's roots takes milliseconds, so this is called for the first TLS

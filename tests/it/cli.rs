@@ -605,3 +605,22 @@ fn timeout_option_limits_the_call() {
     // The default timeout is 10 s.
     assert!(run.took.as_secs() < 10, "{run:#?}");
 }
+
+#[test]
+fn long_variables_are_refused_and_not_repeated() {
+    for name in [
+        "CONSUL_HTTP_ADDR",
+        "CONSUL_CACERT",
+        "CONSUL_TLS_SERVER_NAME",
+        "CONSUL_NAMESPACE",
+    ] {
+        let run = Program::new(["list"]).env(name, "x".repeat(70_000)).run();
+        assert_ne!(run.code, 0, "{name}");
+        assert!(
+            run.stderr.contains("longer than 4 KiB"),
+            "{name}: {}",
+            run.stderr.len()
+        );
+        assert!(run.stderr.len() < 500, "{name}: {}", run.stderr.len());
+    }
+}

@@ -12,6 +12,7 @@ mod command;
 mod component;
 mod connections;
 mod ensure;
+mod failures;
 mod hosts;
 mod newer_consul;
 mod packages;

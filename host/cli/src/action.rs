@@ -82,7 +82,7 @@ fn fail(error: &Error) -> ExitCode {
         ErrorKind::Tls => output::hint(
             "the TLS options are --ca-file, --client-cert, --tls-server-name and --insecure",
         ),
-        ErrorKind::Transport if !error.maybe_applied() => {
+        ErrorKind::Transport if error.message().contains("is Consul running there?") => {
             output::hint("start Consul, or set --address or CONSUL_HTTP_ADDR");
         }
         _ => {}

@@ -52,11 +52,17 @@ async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<
             "clients need --ca-file {file} or CONSUL_CACERT={file}"
         ));
     }
+    if !listen.ip().to_canonical().is_loopback() && arguments.acl_token.is_none() {
+        output::note(
+            "warning: whoever can reach this machine can use the agent; --acl-token restricts it",
+        );
+    }
     output::note("all data is in memory; press Ctrl-C to stop");
     if listen.port() == 0 {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", agent.address())?;
-        out.flush()?;
+        writeln!(out, "{}", agent.address())
+            .and_then(|()| out.flush())
+            .context("cannot write the address")?;
     }
     interrupted().await?;
     agent.shutdown().await;

@@ -28,7 +28,7 @@ pub(crate) fn write(artifact: Artifact, file: &Path) -> ExitCode {
         }
         out.write_all(bytes).and_then(|()| out.flush())
     } else {
-        std::fs::write(file, bytes)
+        write_whole(file, bytes)
     };
     match written {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,4 +37,27 @@ pub(crate) fn write(artifact: Artifact, file: &Path) -> ExitCode {
             output::FAILURE
         }
     }
+}
+
+/// Writes all of the file or nothing.
+fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // The file that a link means, if there is one.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if target.exists() && !target.is_file() {
+        // A device or a pipe.
+        return std::fs::write(target, bytes);
+    }
+    let folder = target.parent().filter(|folder| *folder != Path::new(""));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".consul-session");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As for any new file: the umask takes its part.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut temporary = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    temporary.write_all(bytes)?;
+    temporary.persist(target)?;
+    Ok(())
 }

@@ -22,6 +22,9 @@ const VARIABLES: [&str; 11] = [
     "CONSUL_PARTITION",
 ];
 
+/// Maximum length of a variable. No path, address or token is longer, and messages repeat it.
+const MAX_VARIABLE: usize = 4 << 10;
+
 /// Removes the connection settings from the parameters, and builds a client from them. `dev_agent` is the address of the
 /// agent that `--dev` started.
 pub(crate) fn client(
@@ -83,8 +86,15 @@ fn build(
         Some(value).filter(|value| !value.is_empty())
     };
     for name in VARIABLES {
-        if variable(name).is_some_and(|value| value.to_str().is_none()) {
+        let Some(value) = variable(name) else {
+            continue;
+        };
+        if value.to_str().is_none() {
             return Err(Error::invalid(name, format!("{name} is not UTF-8 text")));
+        }
+        if value.len() > MAX_VARIABLE {
+            let message = format!("{name} is longer than {} KiB", MAX_VARIABLE >> 10);
+            return Err(Error::invalid(name, message));
         }
     }
     let variable = |name: &str| variable(name)?.into_string().ok();

@@ -29,6 +29,19 @@ use std::process::ExitCode;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
+    // Libraries panic where the machine refuses something that it hardly ever refuses.
+    std::panic::set_hook(Box::new(|panic| {
+        let why = panic.payload_as_str().unwrap_or("unknown");
+        let place = panic.location().map(|place| format!(" ({place})"));
+        output::error(&format!(
+            "stopped: {why}{}; is the machine out of memory, descriptors or threads?",
+            place.unwrap_or_default()
+        ));
+    }));
+    std::panic::catch_unwind(run).unwrap_or(output::FAILURE)
+}
+
+fn run() -> ExitCode {
     let Cli {
         connection,
         output,
@@ -59,8 +72,15 @@ pub fn main() -> ExitCode {
 
 /// The executor of one command.
 fn executor() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // The executor would panic without them.
+    descriptors_for_an_executor()
+        .and_then(|()| builder.enable_all().build())
         .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start: {error}")))
+}
+
+/// Whether the process may open as many descriptors as an executor needs.
+fn descriptors_for_an_executor() -> std::io::Result<()> {
+    let sockets = [(); 8].map(|()| std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)));
+    sockets.into_iter().try_for_each(|socket| socket.map(drop))
 }

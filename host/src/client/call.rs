@@ -4,6 +4,7 @@ use super::Client;
 use crate::component::types::Agent;
 use crate::component::{Operation, Parameters, Returned};
 use crate::error::{Error, ErrorKind, Exchange, Result};
+use crate::network::{self, OUT_OF_DESCRIPTORS};
 use crate::runtime::{Call, Journal, MAX_MEMORY, Slot};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Client {
                 MAX_MEMORY >> 20
             ),
             Some(trap) => trap.to_string(),
+            None if network::out_of_descriptors() => format!("{error:#}: {OUT_OF_DESCRIPTORS}"),
             None => format!("{error:#}"),
         };
         let message = format!("the component was stopped: {why}");

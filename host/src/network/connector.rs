@@ -111,7 +111,7 @@ impl Inner {
         let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((name, port)))
             .await
             .map_err(too_long)?
-            .map_err(|error| RequestError::new(Kind::Resolve, error.to_string()))?
+            .map_err(|error| RequestError::from_lookup(&error))?
             .collect();
         let mut last = RequestError::new(Kind::Resolve, format!("{name} has no address"));
         let mut left = addresses.len() as u32;

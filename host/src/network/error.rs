@@ -5,6 +5,7 @@ use rustls::AlertDescription;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 
 /// A failed request.
 #[derive(Debug)]
@@ -100,13 +101,18 @@ impl RequestError {
         }
     }
 
+    /// An error while resolving a name. Without descriptors, the system says that it does not know the name.
+    pub(super) fn from_lookup(error: &io::Error) -> RequestError {
+        if out_of_descriptors() {
+            return RequestError::new(Kind::TooMany, OUT_OF_DESCRIPTORS);
+        }
+        RequestError::new(Kind::Resolve, error.to_string())
+    }
+
     /// An error while connecting to an address.
     pub(super) fn from_dial(error: &io::Error) -> RequestError {
         if is_out_of_descriptors(error) {
-            let why = format!(
-                "{error}: this process may open no more files or connections (`ulimit -n`)"
-            );
-            return RequestError::new(Kind::TooMany, why);
+            return RequestError::new(Kind::TooMany, OUT_OF_DESCRIPTORS);
         }
         let kind = match error.kind() {
             io::ErrorKind::ConnectionRefused => Kind::Refused,
@@ -194,6 +200,17 @@ impl fmt::Display for RequestError {
 }
 
 impl StdError for RequestError {}
+
+/// What is said when the process, or the machine, has no descriptor left.
+pub(crate) const OUT_OF_DESCRIPTORS: &str =
+    "this process may open no more files or connections; raise its limit (`ulimit -n`)";
+
+/// Whether there are fewer descriptors left than looking up a name takes.
+pub(crate) fn out_of_descriptors() -> bool {
+    let sockets = [(); 3].map(|()| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
+    let failed = sockets.iter().find_map(|socket| socket.as_ref().err());
+    failed.is_some_and(is_out_of_descriptors)
+}
 
 /// Whether the process, or the machine, has no descriptor left: `EMFILE`, `ENFILE`, or `WSAEMFILE` on Windows.
 fn is_out_of_descriptors(error: &io::Error) -> bool {

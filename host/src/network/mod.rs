@@ -9,7 +9,7 @@ mod tls_error;
 
 pub(crate) use body::LimitedBody;
 pub(crate) use connections::{Connection, Connections, Share};
-pub(crate) use error::{Kind, RequestError};
+pub(crate) use error::{Kind, OUT_OF_DESCRIPTORS, RequestError, out_of_descriptors};
 
 use crate::error::Result;
 use crate::policy::{Policy, origin_of};

@@ -159,7 +159,11 @@ impl Runtime {
             }
         };
         let ticker = Ticker::start(&engine, tidy)
-            .map_err(|error| failed(&format!("cannot start the epoch thread: {error}")))?;
+            .map_err(|error| {
+                failed(&format!(
+                    "cannot start the thread that interrupts components: {error}; raise the limit of threads or of address space (`ulimit -u`, `ulimit -v`)"
+                ))
+            })?;
         let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Runtime(Arc::new(Inner {
             ticker,
