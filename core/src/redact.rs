@@ -4,7 +4,6 @@
 use crate::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use std::collections::HashSet;
 use std::ops::Range;
 
 /// Shorter tokens are no secret, and removing them would garble every text.
@@ -56,10 +55,10 @@ impl<'a> Redactor<'a> {
 
 /// The ways to write a token, in lower case.
 struct Forms {
-    /// What is removed wherever it stands.
-    parts: HashSet<Vec<u8>>,
-    /// The lengths of these parts.
-    lengths: Vec<usize>,
+    /// Parts of [`MIN_PART`] bytes, as numbers in ascending order.
+    parts: Vec<u64>,
+    /// Forms that are shorter than a part.
+    short: Vec<Vec<u8>>,
     /// The token as it is, whose beginning is removed at the end of a text.
     plain: Vec<u8>,
 }
@@ -83,30 +82,30 @@ impl Forms {
                 forms.push(own.to_ascii_lowercase().into_bytes());
             }
         }
-        let mut parts = HashSet::new();
-        for form in forms {
-            if form.len() >= MIN_PART {
-                parts.extend(form.windows(MIN_PART).map(<[u8]>::to_vec));
-            } else if form.len() >= MIN_SECRET {
-                parts.insert(form);
-            }
-        }
-        let lengths =
-            (MIN_SECRET..=MIN_PART).filter(|length| parts.iter().any(|part| part.len() == *length));
+        let windows = forms.iter().flat_map(|form| form.windows(MIN_PART));
+        let mut parts: Vec<u64> = windows.map(|part| part.iter().fold(0, next)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        forms.retain(|form| (MIN_SECRET..MIN_PART).contains(&form.len()));
         Forms {
-            lengths: lengths.collect(),
             parts,
+            short: forms,
             plain,
         }
     }
 
     /// Calls `found` with the place of every part.
     fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
-        for start in 0..text.len() {
-            for length in &self.lengths {
-                let part = text.get(start..start + length);
-                if part.is_some_and(|part| self.parts.contains(part)) {
-                    found(start..start + length);
+        let mut part = 0;
+        for (last, byte) in text.iter().enumerate() {
+            part = next(part, byte);
+            let end = last + 1;
+            if end >= MIN_PART && self.parts.binary_search(&part).is_ok() {
+                found(end - MIN_PART..end);
+            }
+            for form in &self.short {
+                if text.get(..end).is_some_and(|text| text.ends_with(form)) {
+                    found(end - form.len()..end);
                 }
             }
         }
@@ -143,6 +142,11 @@ impl Forms {
         }
         clean
     }
+}
+
+/// The last 8 bytes as a number, after one more.
+fn next(bytes: u64, byte: &u8) -> u64 {
+    bytes << 8 | u64::from(*byte)
 }
 
 /// Decoded text, and where each of its bytes, and its end, is in the encoded text.
