@@ -50,7 +50,9 @@ impl Context<'_> {
     /// message of an error.
     pub fn decoded_sessions(&self, response: &Response) -> Result<Vec<Session>> {
         if self.is_json(response)
-            && let Ok(sessions) = serde_json::from_slice::<Vec<Decoded>>(&response.body)
+            // Text that is skipped must be UTF-8, too.
+            && let Ok(text) = std::str::from_utf8(&response.body)
+            && let Ok(sessions) = serde_json::from_str::<Vec<Decoded>>(text)
         {
             return Ok(sessions
                 .into_iter()

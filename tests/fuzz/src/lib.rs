@@ -91,7 +91,16 @@ pub fn parameters(input: &[u8]) {
             Method::Put => http::Method::PUT,
         };
         let judged = policy.check(&method, &uri);
-        assert!(judged.is_ok(), "{uri}: {judged:?}");
+        // Consul takes any name of a node. The policy lets none pass that a server or a proxy may take for another path.
+        let once = percent_encoding::percent_decode_str(&request.path).decode_utf8_lossy();
+        let twice = percent_encoding::percent_decode_str(&once).decode_utf8_lossy();
+        let strange = |c: char| c == '\\' || c.is_control();
+        let is_ambiguous = twice.contains(strange)
+            || twice
+                .split('/')
+                .skip(1)
+                .any(|part| matches!(part, "" | "." | ".."));
+        assert!(judged.is_ok() || is_ambiguous, "{uri}: {judged:?}");
     }
 }
 
