@@ -141,8 +141,9 @@ fn conflict(name: &str, wanted: &NewSession, others: &[StoredSession]) -> Error 
     )
 }
 
-/// Maximum number of convergence rounds. The deadline usually expires first.
-const MAX_ROUNDS: usize = 20;
+/// Maximum number of convergence rounds. In each, one of the callers that race succeeds, and the deadline usually expires
+/// first.
+const MAX_ROUNDS: usize = 100;
 
 /// Makes sure that one session of the name exists.
 pub async fn ensure<T: Transport>(
@@ -153,7 +154,7 @@ pub async fn ensure<T: Transport>(
     mut planned: Plan,
 ) -> Result<Ensured> {
     let mut replaced = Vec::new();
-    let mut own = None;
+    let mut own: Option<StoredSession> = None;
     for _ in 0..MAX_ROUNDS {
         match planned {
             Plan::Keep {
@@ -162,13 +163,32 @@ pub async fn ensure<T: Transport>(
                 warnings,
             } if surplus.is_empty() => {
                 return Ok(Ensured {
-                    created: own.as_ref() == Some(&session.session.id),
+                    created: own.is_some_and(|own| own.session.id == session.session.id),
                     session: *session,
                     replaced,
                     warnings,
                 });
             }
             Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus).await?),
+            // Ours was the one session of the name, until another caller replaced or removed it. To replace that one's
+            // in turn could go on for ever.
+            Plan::Create { replacing } if let Some(session) = own => {
+                let others = if replacing.is_empty() {
+                    "removed".to_owned()
+                } else {
+                    format!("replaced by {}", id_list(&replacing))
+                };
+                let warning = format!(
+                    "another caller has decided otherwise since: the session {} was {others}",
+                    session.session.id
+                );
+                return Ok(Ensured {
+                    session,
+                    created: true,
+                    replaced,
+                    warnings: vec![warning],
+                });
+            }
             Plan::Create { replacing } => {
                 // Create before destroying: if Consul refuses the new session, the old one still exists.
                 let id = consul.create(wanted).await?;
@@ -194,7 +214,7 @@ pub async fn ensure<T: Transport>(
                             but("not every session it replaces was destroyed", error)
                         })?;
                         replaced.extend(removed);
-                        own = Some(id);
+                        own = Some(session);
                     }
                     Some(session) if on_difference == OnDifference::Refuse => {
                         if !differences(wanted, &session.session).is_empty() {
