@@ -1,17 +1,22 @@
 //! A hostile component in the sandbox. Every trick must end in time, reach nothing, and leave later calls unaffected.
 
+#[path = "../hostile/src/tricks.rs"]
+mod tricks;
+
 use crate::client::runtime;
 use consul_session::{Client, Error, NewSession, Policy, Runtime, Token};
 use consul_session_component::Artifact;
 use consul_session_dev_agent::DevAgent;
 use consul_session_tests::bad_server::{Request, Server};
 use serde_json::{Map, Value};
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
+use tricks::Trick;
 
 /// Timeout of calls that only the deadline ends.
 const SHORT: Duration = Duration::from_secs(1);
@@ -47,6 +52,13 @@ fn hostile(artifact: &Artifact, target: &str) -> Runtime {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let component = artifact.build(&workspace, &workspace.join(target));
     Runtime::from_bytes(&component.unwrap()).unwrap()
+}
+
+impl Trick {
+    /// The trick with its argument.
+    fn on(self, argument: impl Display) -> String {
+        format!("{} {argument}", self.name())
+    }
 }
 
 /// Runs a trick, given as its name and argument, and returns what it obtained.
@@ -93,19 +105,28 @@ async fn time_and_memory_are_bounded() {
     for hostile in [plugin(), embedded()] {
         let (short, client) = agent_with(hostile, SHORT).await;
         let begun = Instant::now();
-        assert!(fails(&client, "spin", "timeout").await.is_timeout());
-        let list = format!("flood {}/v1/session/list", short.address());
+        assert!(
+            fails(&client, Trick::Spin.name(), "timeout")
+                .await
+                .is_timeout()
+        );
+        let list = Trick::Flood.on(format!("{}/v1/session/list", short.address()));
         assert!(play(&client, &list).await.unwrap_err().is_timeout());
         assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
         // Other limits end these tricks before the deadline.
         let (_agent, client) = agent(hostile).await;
-        fails(&client, "grow", "more than the 128 MiB of memory").await;
-        fails(&client, "recurse", "the component was stopped").await;
-        fails(&client, "trap", "the component was stopped").await;
-        fails(&client, "answer 30000000", "too much data").await;
-        fails(&client, "headers", "the component was stopped").await;
+        fails(
+            &client,
+            Trick::Grow.name(),
+            "more than the 128 MiB of memory",
+        )
+        .await;
+        fails(&client, Trick::Recurse.name(), "the component was stopped").await;
+        fails(&client, Trick::Trap.name(), "the component was stopped").await;
+        fails(&client, &Trick::Answer.on("30000000"), "too much data").await;
+        fails(&client, Trick::Headers.name(), "the component was stopped").await;
         // Each call has its own store, so the next call is unaffected.
-        fails(&client, "answer 3", "malformed result").await;
+        fails(&client, &Trick::Answer.on("3"), "malformed result").await;
     }
 }
 
@@ -113,7 +134,7 @@ async fn time_and_memory_are_bounded() {
 async fn malformed_error_is_truncated_and_redacted() {
     for hostile in [plugin(), embedded()] {
         let (_agent, client) = agent(hostile).await;
-        let error = fails(&client, "fail secret 100000", "malformed error").await;
+        let error = fails(&client, &Trick::Fail.on("secret 100000"), "malformed error").await;
         assert!(error.message().len() < 2_000, "{}", error.message().len());
         assert!(!error.message().contains("secret"), "{error}");
     }
@@ -123,12 +144,12 @@ async fn malformed_error_is_truncated_and_redacted() {
 async fn stopped_component_may_have_applied_a_write() {
     for hostile in [plugin(), embedded()] {
         let (agent, client) = agent(hostile).await;
-        let create = format!("write {}/v1/session/create", agent.address());
+        let create = Trick::Write.on(format!("{}/v1/session/create", agent.address()));
         let error = fails(&client, &create, "check before you try again").await;
         assert!(error.maybe_applied());
-        let forbidden = format!("write {}/v1/kv/a", agent.address());
+        let forbidden = Trick::Write.on(format!("{}/v1/kv/a", agent.address()));
         assert!(!play(&client, &forbidden).await.unwrap_err().maybe_applied());
-        let unreachable = "write http://127.0.0.1:1/v1/session/create";
+        let unreachable = Trick::Write.on("http://127.0.0.1:1/v1/session/create");
         let policy = Policy::deny_all().allow("http://127.0.0.1:1").unwrap();
         let elsewhere = Client::builder()
             .address("http://127.0.0.1:1")
@@ -136,7 +157,7 @@ async fn stopped_component_may_have_applied_a_write() {
             .timeout(LONG)
             .build(hostile)
             .unwrap();
-        let error = play(&elsewhere, unreachable).await.unwrap_err();
+        let error = play(&elsewhere, &unreachable).await.unwrap_err();
         assert!(!error.maybe_applied());
     }
 }
@@ -160,7 +181,7 @@ async fn spinning_component_does_not_block_others() {
         // run.
         tokio::select! {
             biased;
-            spun = play(&client, "spin") => panic!("the spinning component blocked the other client: {spun:?}"),
+            spun = play(&client, Trick::Spin.name()) => panic!("the spinning component blocked the other client: {spun:?}"),
             () = work => {}
         }
     }
@@ -175,12 +196,21 @@ async fn spinning_components_take_turns() {
         let mut spinning = JoinSet::new();
         for _ in 0..64 {
             let (client, turns) = (client.clone(), turns.clone());
-            let mut spin = Box::pin(async move { play(&client, "spin").await });
+            let mut spin = Box::pin(async move { play(&client, Trick::Spin.name()).await });
             spinning.spawn(std::future::poll_fn(move |context| {
                 turns.fetch_add(1, Ordering::Relaxed);
                 spin.as_mut().poll(context)
             }));
         }
+        // Has a turn in each round of the executor.
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = rounds.clone();
+        spinning.spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
         // A component of the same kind, which needs turns, too.
         let neighbour = Client::builder()
             .address(agent.address())
@@ -188,7 +218,7 @@ async fn spinning_components_take_turns() {
             .timeout(LONG)
             .build(hostile)
             .unwrap();
-        let list = format!("get {}/v1/session/list", agent.address());
+        let list = Trick::Get.on(format!("{}/v1/session/list", agent.address()));
         let work = async {
             for _ in 0..3 {
                 play(&neighbour, &list).await.unwrap();
@@ -199,9 +229,12 @@ async fn spinning_components_take_turns() {
             ended = spinning.join_next() => panic!("a component stopped spinning: {ended:?}"),
             () = work => {}
         }
-        // Each is polled once to begin with.
-        let turns = turns.load(Ordering::Relaxed);
-        assert!(turns < 64 + 100, "{turns}");
+        // Each is polled once to begin with, and then a few times in a round, of which one computes.
+        let (turns, rounds) = (
+            turns.load(Ordering::Relaxed),
+            rounds.load(Ordering::Relaxed),
+        );
+        assert!(turns < 64 + 10 * rounds, "{turns} turns in {rounds} rounds");
     }
 }
 
@@ -209,7 +242,7 @@ async fn spinning_components_take_turns() {
 async fn computing_is_bounded_for_each_call() {
     for hostile in [plugin(), embedded()] {
         let (_agent, client) = agent(hostile).await;
-        fails(&client, "spin", "computed for more than 2 s").await;
+        fails(&client, Trick::Spin.name(), "computed for more than 2 s").await;
     }
 }
 
@@ -220,26 +253,32 @@ async fn only_the_session_api_of_the_clients_agent_is_reachable() {
         let stranger = DevAgent::start().await.unwrap();
         let own = agent.address();
         for (method, url) in [
-            ("get", format!("{}/v1/session/list", stranger.address())),
-            ("get", format!("{own}/v1/agent/self")),
-            ("get", format!("{own}/v1/kv/secret?raw")),
-            ("put", format!("{own}/v1/kv/secret")),
-            ("put", format!("{own}/v1/session/../kv/secret")),
-            ("get", format!("{own}/v1/session/%2e%2e/agent/self")),
-            ("get", format!("{own}/v1/session//list")),
-            ("delete", format!("{own}/v1/session/list")),
-            ("get", format!("{own}/v1/session/list?token=other")),
-            ("get", format!("{own}/v1/session/list?dc=dc1&%74oken=other")),
             (
-                "get",
+                Trick::Get,
+                format!("{}/v1/session/list", stranger.address()),
+            ),
+            (Trick::Get, format!("{own}/v1/agent/self")),
+            (Trick::Get, format!("{own}/v1/kv/secret?raw")),
+            (Trick::Put, format!("{own}/v1/kv/secret")),
+            (Trick::Put, format!("{own}/v1/session/../kv/secret")),
+            (Trick::Get, format!("{own}/v1/session/%2e%2e/agent/self")),
+            (Trick::Get, format!("{own}/v1/session//list")),
+            (Trick::Delete, format!("{own}/v1/session/list")),
+            (Trick::Get, format!("{own}/v1/session/list?token=other")),
+            (
+                Trick::Get,
+                format!("{own}/v1/session/list?dc=dc1&%74oken=other"),
+            ),
+            (
+                Trick::Get,
                 own.replace("http://", "https://") + "/v1/session/list",
             ),
             (
-                "get",
+                Trick::Get,
                 own.replace("http://", "http://someone@") + "/v1/session/list",
             ),
         ] {
-            let trick = format!("{method} {url}");
+            let trick = method.on(url);
             let got = play(&client, &trick).await;
             assert!(
                 got.as_ref()
@@ -249,7 +288,7 @@ async fn only_the_session_api_of_the_clients_agent_is_reachable() {
             );
         }
         // An allowed request succeeds, because the host adds the token, which the component does not know.
-        let allowed = play(&client, &format!("get {own}/v1/session/list"))
+        let allowed = play(&client, &Trick::Get.on(format!("{own}/v1/session/list")))
             .await
             .unwrap();
         assert!(allowed.starts_with("200 ["), "{allowed}");
@@ -265,9 +304,9 @@ async fn reserved_headers_cannot_be_set() {
         .build(embedded())
         .unwrap();
     let list = format!("{}/v1/session/list", agent.address());
-    for header in ["token", "authorization", "host"] {
-        fails(&client, &format!("{header} {list}"), "Forbidden").await;
-        fails(&step_client, &format!("{header} {list}"), "must not send").await;
+    for header in [Trick::Token, Trick::Authorization, Trick::Host] {
+        fails(&client, &header.on(&list), "Forbidden").await;
+        fails(&step_client, &header.on(&list), "must not send").await;
     }
 }
 
@@ -276,24 +315,29 @@ async fn reserved_headers_cannot_be_set() {
 async fn malformed_requests_are_not_sent() {
     let (agent, client) = agent(embedded()).await;
     let list = format!("{}/v1/session/list", agent.address());
-    for trick in ["smuggle", "path", "authority", "read-body"] {
-        fails(&client, &format!("{trick} {list}"), "is malformed").await;
+    for trick in [
+        Trick::Smuggle,
+        Trick::Path,
+        Trick::Authority,
+        Trick::ReadBody,
+    ] {
+        fails(&client, &trick.on(&list), "is malformed").await;
     }
-    fails(&client, &format!("expect {list}"), "must not send").await;
+    fails(&client, &Trick::Expect.on(&list), "must not send").await;
     // A length without a body would take the beginning of the connection's next request.
     for _ in 0..2 {
-        let announced = play(&client, &format!("announce {list}")).await.unwrap();
+        let announced = play(&client, &Trick::Announce.on(&list)).await.unwrap();
         assert!(announced.starts_with("200 []"), "{announced}");
     }
     // The host counts the bytes itself, so the body cannot become a second request.
-    let create = format!("length {}/v1/session/create", agent.address());
+    let create = Trick::Length.on(format!("{}/v1/session/create", agent.address()));
     let answer = play(&client, &create).await.unwrap();
     assert!(
         answer.starts_with("400") || answer.starts_with("500"),
         "{answer}"
     );
     assert!(
-        play(&client, &format!("get {list}"))
+        play(&client, &Trick::Get.on(&list))
             .await
             .unwrap()
             .starts_with("200 []")
@@ -304,7 +348,7 @@ async fn malformed_requests_are_not_sent() {
 #[tokio::test]
 async fn every_step_ends_at_the_deadline() {
     let (agent, client) = agent_with(embedded(), SHORT).await;
-    let later = format!("spin-later {}/v1/session/list", agent.address());
+    let later = Trick::SpinLater.on(format!("{}/v1/session/list", agent.address()));
     assert!(play(&client, &later).await.unwrap_err().is_timeout());
 }
 
@@ -314,7 +358,7 @@ async fn concurrent_requests_are_bounded() {
     // The component starts 10,000 requests. The host rejects all but a few, and the agent keeps serving other clients.
     let _ = play(
         &client,
-        &format!("hoard {}/v1/session/list", agent.address()),
+        &Trick::Hoard.on(format!("{}/v1/session/list", agent.address())),
     )
     .await;
     let neighbour = Client::builder()
@@ -341,7 +385,7 @@ async fn early_answers_do_not_evade_the_bound_on_requests() {
         .timeout(LONG)
         .build(plugin())
         .unwrap();
-    let create = format!("unfinished {}/v1/session/create", server.url());
+    let create = Trick::Unfinished.on(format!("{}/v1/session/create", server.url()));
     fails(&client, &create, "ConnectionLimitReached").await;
     assert_eq!(server.requests().len(), 8);
 }
@@ -350,7 +394,12 @@ async fn early_answers_do_not_evade_the_bound_on_requests() {
 #[tokio::test]
 async fn resources_are_bounded() {
     let (_agent, client) = agent(plugin()).await;
-    fails(&client, "resources", "the component was stopped").await;
+    fails(
+        &client,
+        Trick::Resources.name(),
+        "the component was stopped",
+    )
+    .await;
 }
 
 /// An instance carries over memory from one call to the next only with `reuse`, and never to another client.
@@ -371,10 +420,10 @@ async fn instances_are_used_again_only_within_a_client_that_asks_for_it() {
         (&fresh, "f", "f"),
         (&reusing, "g", "cdg"),
     ] {
-        let remembered = play(client, &format!("remember {word}")).await.unwrap();
+        let remembered = play(client, &Trick::Remember.on(word)).await.unwrap();
         assert_eq!(remembered, expected);
     }
     // An instance that was stopped is not used again.
-    play(&reusing, "trap").await.unwrap_err();
-    assert_eq!(play(&reusing, "remember h").await.unwrap(), "h");
+    play(&reusing, Trick::Trap.name()).await.unwrap_err();
+    assert_eq!(play(&reusing, &Trick::Remember.on("h")).await.unwrap(), "h");
 }

@@ -13,6 +13,9 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 /// How long a component may compute in one call. The largest response that the built-in one reads takes it 0.3 s.
 const BUDGET: Duration = Duration::from_secs(2);
 
+/// A component that computed for so long has yielded, instead of waiting for something.
+const LONG: Duration = Duration::from_millis(1);
+
 /// The places of a runtime's components that compute.
 #[derive(Default)]
 pub(crate) struct Computing(OnceLock<Arc<Semaphore>>);
@@ -76,15 +79,23 @@ impl Budget {
             let place = share.place().await?;
             let begun = Instant::now();
             let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-            drop(place);
             if let Poll::Ready(result) = polled {
                 return result;
             }
-            self.0 = self.0.saturating_sub(begun.elapsed());
+            let took = begun.elapsed();
+            self.0 = self.0.saturating_sub(took);
             if self.0.is_zero() {
                 return Err(wasmtime::Error::new(Exhausted));
             }
-            woken().await;
+            if took < LONG {
+                drop(place);
+                woken().await;
+            } else {
+                // With its place, so that nobody computes before the executor has looked after the network. Otherwise it
+                // would do so after 61 turns. The first pause ends at once, because the component has woken the task.
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod bindings {
     wit_bindgen::generate!({ path: "../../wit", world: "embedded" });
 }
 
+use crate::tricks::Trick;
 use bindings::exports::consul::session::{finish, start, steps, types};
 use std::cell::RefCell;
 use steps::{Header, Method, Request, Response, Scheme, Timeouts, TransportError};
@@ -16,7 +17,7 @@ bindings::export!(Hostile with_types_in bindings);
 
 thread_local! {
     /// The trick with its argument, and how many responses it has got.
-    static TRICK: RefCell<(String, String, usize)> = const { RefCell::new((String::new(), String::new(), 0)) };
+    static TRICK: RefCell<(Trick, String, usize)> = const { RefCell::new((Trick::Get, String::new(), 0)) };
     /// What calls in this instance left.
     static MEMORY: RefCell<String> = const { RefCell::new(String::new()) };
     static RESULT: RefCell<Option<Result<String, String>>> = const { RefCell::new(None) };
@@ -29,75 +30,75 @@ fn done(result: Result<String, String>) -> Option<Request> {
     None
 }
 
-fn begin(trick: &str, argument: &str) -> Option<Request> {
+fn begin(trick: Trick, argument: &str) -> Option<Request> {
     match trick {
-        "spin" => loop {
+        Trick::Spin => loop {
             std::hint::black_box(());
         },
-        "grow" => {
+        Trick::Grow => {
             let mut all = Vec::new();
             loop {
                 all.push(vec![1_u8; 1 << 20]);
                 std::hint::black_box(&all);
             }
         }
-        "remember" => done(Ok(MEMORY.with_borrow_mut(|memory| {
+        Trick::Remember => done(Ok(MEMORY.with_borrow_mut(|memory| {
             memory.push_str(argument);
             memory.clone()
         }))),
-        "recurse" => done(Ok(recurse(1).to_string())),
-        "trap" => std::process::abort(),
-        "put" | "write" => Some(request(Method::Put, argument, None)),
-        "delete" => Some(request(Method::Delete, argument, None)),
-        "token" => Some(request(
+        Trick::Recurse => done(Ok(recurse(1).to_string())),
+        Trick::Trap => std::process::abort(),
+        Trick::Put | Trick::Write => Some(request(Method::Put, argument, None)),
+        Trick::Delete => Some(request(Method::Delete, argument, None)),
+        Trick::Token => Some(request(
             Method::Get,
             argument,
             Some(("x-consul-token", "stolen")),
         )),
-        "authorization" => Some(request(
+        Trick::Authorization => Some(request(
             Method::Get,
             argument,
             Some(("authorization", "Bearer stolen")),
         )),
-        "host" => Some(request(Method::Get, argument, Some(("host", "elsewhere")))),
-        "smuggle" => Some(request(
+        Trick::Host => Some(request(Method::Get, argument, Some(("host", "elsewhere")))),
+        Trick::Smuggle => Some(request(
             Method::Get,
             argument,
             Some(("accept", "a\r\nx-consul-token: stolen")),
         )),
-        "length" => {
+        Trick::Length => {
             let mut request = request(Method::Put, argument, Some(("content-length", "0")));
             request.body = b"GET /v1/kv/secret HTTP/1.1\r\n\r\n".to_vec();
             Some(request)
         }
-        "announce" => Some(request(
+        Trick::Announce => Some(request(
             Method::Get,
             argument,
             Some(("content-length", "40")),
         )),
-        "expect" => Some(request(
+        Trick::Expect => Some(request(
             Method::Get,
             argument,
             Some(("expect", "100-continue")),
         )),
-        "read-body" => {
+        Trick::ReadBody => {
             let mut request = request(Method::Get, argument, None);
             request.body = b"GET /v1/kv/secret HTTP/1.1\r\n\r\n".to_vec();
             Some(request)
         }
-        "path" => {
+        Trick::Path => {
             let mut request = request(Method::Get, argument, None);
             request
                 .path_with_query
                 .push_str(" HTTP/1.1\r\nx-consul-token: stolen");
             Some(request)
         }
-        "authority" => {
+        Trick::Authority => {
             let mut request = request(Method::Get, argument, None);
             request.authority.push_str("\r\n");
             Some(request)
         }
-        "headers" => {
+        Trick::Headers => {
             let mut request = request(Method::Get, argument, None);
             let header = |number| Header {
                 name: format!("x-{number}"),
@@ -152,14 +153,14 @@ impl steps::Guest for Hostile {
     fn resume(response: Result<Response, TransportError>) -> Option<Request> {
         let (trick, argument, count) = TRICK.with_borrow_mut(|(trick, argument, count)| {
             *count += 1;
-            (trick.clone(), argument.clone(), *count)
+            (*trick, argument.clone(), *count)
         });
-        match (trick.as_str(), count) {
+        match (trick, count) {
             // Only the deadline ends this.
-            ("flood", _) => Some(request(Method::Get, &argument, None)),
-            ("write", 1) => Some(request(Method::Get, &argument, None)),
-            ("write", _) => std::process::abort(),
-            ("spin-later", _) => loop {
+            (Trick::Flood, _) => Some(request(Method::Get, &argument, None)),
+            (Trick::Write, 1) => Some(request(Method::Get, &argument, None)),
+            (Trick::Write, _) => std::process::abort(),
+            (Trick::SpinLater, _) => loop {
                 std::hint::black_box(());
             },
             _ => done(match response {
@@ -182,20 +183,23 @@ impl start::Guest for Hostile {
     fn action(params: String) -> Option<Request> {
         let params: serde_json::Value = serde_json::from_str(&params).unwrap_or_default();
         let text = |name: &str| params[name].as_str().unwrap_or_default().to_owned();
-        let (trick, argument) = (text("trick"), text("argument"));
-        TRICK.set((trick.clone(), argument.clone(), 0));
-        match trick.as_str() {
+        let argument = text("argument");
+        let Some(trick) = crate::named(&text("trick")) else {
+            return done(Err("no such trick".to_owned()));
+        };
+        TRICK.set((trick, argument.clone(), 0));
+        match trick {
             // These two results do not follow the interface.
-            "fail" => {
+            Trick::Fail => {
                 let (word, count) = argument.split_once(' ').unwrap_or_default();
                 RESULT.set(Some(Err(word.repeat(count.parse().unwrap_or(0)))));
                 None
             }
-            "answer" => {
+            Trick::Answer => {
                 RESULT.set(Some(Ok("x".repeat(argument.parse().unwrap_or(0)))));
                 None
             }
-            _ => begin(&trick, &argument),
+            _ => begin(trick, &argument),
         }
     }
     fn create(_: Agent, _: NewSession) -> Option<Request> {

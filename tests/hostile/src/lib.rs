@@ -10,13 +10,58 @@ mod bindings {
     wit_bindgen::generate!({ path: "../../wit", world: "plugin", generate_all });
 }
 
+#[cfg(target_arch = "wasm32")]
+mod tricks;
+
+/// Every trick. Those that a world does not know do nothing there.
+#[cfg(target_arch = "wasm32")]
+const TRICKS: [tricks::Trick; 27] = {
+    use tricks::Trick::*;
+    [
+        Announce,
+        Answer,
+        Authority,
+        Authorization,
+        Delete,
+        Expect,
+        Fail,
+        Flood,
+        Get,
+        Grow,
+        Headers,
+        Hoard,
+        Host,
+        Length,
+        Path,
+        Put,
+        ReadBody,
+        Recurse,
+        Remember,
+        Resources,
+        Smuggle,
+        Spin,
+        SpinLater,
+        Token,
+        Trap,
+        Unfinished,
+        Write,
+    ]
+};
+
+/// The trick of this name.
+#[cfg(target_arch = "wasm32")]
+fn named(name: &str) -> Option<tricks::Trick> {
+    TRICKS.into_iter().find(|trick| trick.name() == name)
+}
+
 #[cfg(all(target_arch = "wasm32", not(feature = "embedded")))]
-mod tricks {
+mod plugin {
     use crate::bindings::exports::consul::session::{action, sessions, types};
     use crate::bindings::wasi::http::outgoing_handler::handle;
     use crate::bindings::wasi::http::types::{
         Fields, Method, OutgoingBody, OutgoingRequest, Scheme,
     };
+    use crate::tricks::Trick;
     use types::{Ensured, OnDifference};
 
     struct Hostile;
@@ -30,50 +75,51 @@ mod tricks {
             let text = |name: &str| params[name].as_str().unwrap_or_default();
             let argument = text("argument");
             // These two return values do not follow the interface.
-            if text("trick") == "fail" {
+            let trick = crate::named(text("trick")).ok_or("no such trick")?;
+            if trick == Trick::Fail {
                 let (word, count) = argument.split_once(' ').unwrap_or_default();
                 return Err(word.repeat(count.parse().unwrap_or(0)));
             }
-            if text("trick") == "answer" {
+            if trick == Trick::Answer {
                 return Ok("x".repeat(argument.parse().unwrap_or(0)));
             }
-            let result = play(text("trick"), argument)?;
+            let result = play(trick, argument)?;
             Ok(serde_json::json!({"changed": false, "text": result}).to_string())
         }
     }
 
-    fn play(trick: &str, argument: &str) -> Result<String, String> {
+    fn play(trick: Trick, argument: &str) -> Result<String, String> {
         match trick {
-            "spin" => loop {
+            Trick::Spin => loop {
                 std::hint::black_box(());
             },
-            "grow" => grow(),
-            "recurse" => Ok(recurse(1).to_string()),
-            "trap" => std::process::abort(),
-            "get" => request(Method::Get, argument, None),
-            "delete" => request(Method::Delete, argument, None),
-            "put" => request(Method::Put, argument, None),
-            "token" => request(Method::Get, argument, Some(("x-consul-token", "stolen"))),
-            "authorization" => request(
+            Trick::Grow => grow(),
+            Trick::Recurse => Ok(recurse(1).to_string()),
+            Trick::Trap => std::process::abort(),
+            Trick::Get => request(Method::Get, argument, None),
+            Trick::Delete => request(Method::Delete, argument, None),
+            Trick::Put => request(Method::Put, argument, None),
+            Trick::Token => request(Method::Get, argument, Some(("x-consul-token", "stolen"))),
+            Trick::Authorization => request(
                 Method::Get,
                 argument,
                 Some(("authorization", "Bearer stolen")),
             ),
-            "host" => request(Method::Get, argument, Some(("host", "elsewhere"))),
-            "flood" => loop {
+            Trick::Host => request(Method::Get, argument, Some(("host", "elsewhere"))),
+            Trick::Flood => loop {
                 // The host allows each request, so only the deadline ends the loop.
                 let _ = request(Method::Get, argument, None);
             },
-            "write" => {
+            Trick::Write => {
                 let _ = request(Method::Put, argument, None);
                 let _ = request(Method::Get, argument, None);
                 std::process::abort()
             }
-            "hoard" => hoard(argument),
-            "headers" => headers(),
-            "resources" => Ok(hold_resources()),
-            "unfinished" => unfinished(argument),
-            other => Err(format!("no trick `{other}`")),
+            Trick::Hoard => hoard(argument),
+            Trick::Headers => headers(),
+            Trick::Resources => Ok(hold_resources()),
+            Trick::Unfinished => unfinished(argument),
+            other => Err(format!("`{}` is for the other world", other.name())),
         }
     }
 
