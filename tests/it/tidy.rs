@@ -180,3 +180,19 @@ fn module_tables_list_every_file() {
         );
     }
 }
+
+/// The table of docs/security.md names tests that exist.
+#[test]
+fn claims_name_tests_that_exist() {
+    let page = read("docs/security.md");
+    let names = page.split('`').filter_map(|code| code.split_once("::"));
+    let mut count = 0;
+    for (module, name) in
+        names.filter(|(module, _)| module.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    {
+        let source = read(&format!("tests/it/{module}.rs"));
+        assert!(source.contains(&format!("fn {name}(")), "{module}::{name}");
+        count += 1;
+    }
+    assert!(count > 30, "{count}");
+}
