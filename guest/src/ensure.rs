@@ -154,7 +154,6 @@ pub async fn ensure<T: Transport>(
     mut planned: Plan,
 ) -> Result<Ensured> {
     let mut replaced = Vec::new();
-    let mut own: Option<StoredSession> = None;
     for _ in 0..MAX_ROUNDS {
         match planned {
             Plan::Keep {
@@ -163,32 +162,13 @@ pub async fn ensure<T: Transport>(
                 warnings,
             } if surplus.is_empty() => {
                 return Ok(Ensured {
-                    created: own.is_some_and(|own| own.session.id == session.session.id),
+                    created: false,
                     session: *session,
                     replaced,
                     warnings,
                 });
             }
             Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus).await?),
-            // Ours was the one session of the name, until another caller replaced or removed it. To replace that one's
-            // in turn could go on for ever.
-            Plan::Create { replacing } if let Some(session) = own => {
-                let others = if replacing.is_empty() {
-                    "removed".to_owned()
-                } else {
-                    format!("replaced by {}", id_list(&replacing))
-                };
-                let warning = format!(
-                    "another caller has decided otherwise since: the session {} was {others}",
-                    session.session.id
-                );
-                return Ok(Ensured {
-                    session,
-                    created: true,
-                    replaced,
-                    warnings: vec![warning],
-                });
-            }
             Plan::Create { replacing } => {
                 // Create before destroying: if Consul refuses the new session, the old one still exists.
                 let id = consul.create(wanted).await?;
@@ -214,7 +194,16 @@ pub async fn ensure<T: Transport>(
                             but("not every session it replaces was destroyed", error)
                         })?;
                         replaced.extend(removed);
-                        own = Some(session);
+                        let now = find(consul, name, wanted.node.as_deref()).await;
+                        let now = now.map_err(|error| but("looking for it again failed", error))?;
+                        if let Some(warnings) = standing(&session, &now.sessions) {
+                            return Ok(Ensured {
+                                session,
+                                created: true,
+                                replaced,
+                                warnings,
+                            });
+                        }
                     }
                     Some(session) if on_difference == OnDifference::Refuse => {
                         if !differences(wanted, &session.session).is_empty() {
@@ -247,6 +236,25 @@ pub async fn ensure<T: Transport>(
             shown(name)
         ),
     ))
+}
+
+/// The warnings of a caller whose session was the one of its name, after it destroyed those that it replaced. None if
+/// there is no session any more.
+///
+/// Sessions that are newer than ours are those of callers who decide after us: they destroy ours, or, if they did not see
+/// it, their own. If we destroyed theirs, as they destroy ours, none would be left.
+fn standing(own: &StoredSession, now: &[StoredSession]) -> Option<Vec<String>> {
+    if now.iter().any(|stored| stored.session.id == own.session.id) {
+        return Some(Vec::new());
+    }
+    if now.is_empty() {
+        return None;
+    }
+    Some(vec![format!(
+        "another caller has decided otherwise since: the session {} was replaced by {}",
+        own.session.id,
+        id_list(now)
+    )])
 }
 
 /// Determines, after a create, whose session is the oldest, and destroys our own if it is another caller's. Raft assigns
