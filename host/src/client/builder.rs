@@ -196,14 +196,14 @@ impl ClientBuilder {
             computing: runtime.computing(),
             runtime: runtime.clone(),
             network: Arc::new(network),
-            agent: Agent {
+            agent: Arc::new(Agent {
                 address: origin,
                 token: None,
                 datacenter: self.datacenter,
                 namespace: self.namespace,
                 partition: self.partition,
                 timeout: Some(nanoseconds(self.timeout)),
-            },
+            }),
             address,
             verifies,
             timeout: self.timeout,

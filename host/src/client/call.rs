@@ -20,7 +20,8 @@ pub(super) struct Turn<'a> {
     begun: Instant,
     timeout: Duration,
     journal: Arc<Journal>,
-    _places: (SemaphorePermit<'a>, Slot),
+    _place: SemaphorePermit<'a>,
+    slot: Arc<Slot>,
 }
 
 impl Client {
@@ -29,7 +30,7 @@ impl Client {
         let begun = Instant::now();
         let journal = Arc::new(Journal::default());
         let wait_until = network_deadline(begun, timeout);
-        let places = match self.free_places().filter(|_| !timeout.is_zero()) {
+        let (place, slot) = match self.free_places().filter(|_| !timeout.is_zero()) {
             Some(places) => places,
             None => match tokio::time::timeout_at(wait_until, self.places()).await {
                 Ok(Some(places)) if Instant::now() < wait_until => places,
@@ -41,18 +42,19 @@ impl Client {
             begun,
             timeout,
             journal,
-            _places: places,
+            _place: place,
+            slot,
         })
     }
 
     /// A place among the client's calls and one among the runtime's, if both are free.
-    fn free_places(&self) -> Option<(SemaphorePermit<'_>, Slot)> {
+    fn free_places(&self) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
         let place = self.0.calls.try_acquire().ok()?;
         Some((place, self.0.runtime.free_slot()?))
     }
 
     /// Waits for both places.
-    async fn places(&self) -> Option<(SemaphorePermit<'_>, Slot)> {
+    async fn places(&self) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
         // Neither semaphore is ever closed.
         let place = self.0.calls.acquire().await.ok()?;
         Some((place, self.0.runtime.slot().await.ok()?))
@@ -107,7 +109,7 @@ impl Client {
     }
 }
 
-impl<'a> Turn<'a> {
+impl Turn<'_> {
     /// Cuts the time that the call may take, counted from its beginning.
     pub(super) fn shorten(&mut self, timeout: Duration) {
         self.timeout = timeout.min(self.timeout);
@@ -126,7 +128,7 @@ impl<'a> Turn<'a> {
         &self,
         operation: Operation,
         input: usize,
-        parameters: impl FnOnce(&'a Agent) -> P,
+        parameters: impl FnOnce(Arc<Agent>) -> P,
     ) -> Result<T>
     where
         P: Parameters,
@@ -139,11 +141,12 @@ impl<'a> Turn<'a> {
             network_deadline: network_deadline(self.begun, self.timeout),
             deadline: self.deadline(),
             computing: inner.computing.clone(),
+            slot: self.slot.clone(),
             kept: inner.kept.clone(),
         };
         let run = inner
             .runtime
-            .run(call, operation, input, parameters(&inner.agent));
+            .run(call, operation, input, parameters(inner.agent.clone()));
         run.await
             .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
     }

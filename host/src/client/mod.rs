@@ -38,7 +38,7 @@ struct Inner {
     network: Arc<Network>,
     address: Address,
     verifies: bool,
-    agent: wire::Agent,
+    agent: Arc<wire::Agent>,
     timeout: Duration,
     calls: Semaphore,
     computing: Arc<ComputingShare>,
@@ -63,20 +63,20 @@ impl Client {
     /// Creates a session and returns its id. Every call creates another session.
     pub async fn create(&self, session: &NewSession) -> Result<String> {
         let new = wire::NewSession::from(session);
-        self.call(Operation::Create, new.size(), |agent| (agent, &new))
+        self.call(Operation::Create, new.size(), |agent| (agent, new))
             .await
     }
 
     /// Destroys the session with this id, whether it exists or not.
     pub async fn destroy(&self, id: &str) -> Result<()> {
-        self.call(Operation::Destroy, id.len(), |agent| (agent, id))
+        self.call(Operation::Destroy, id.len(), |agent| (agent, id.to_owned()))
             .await
     }
 
     /// Returns the session with this id, if it exists and the token may read it.
     pub async fn info(&self, id: &str) -> Result<Option<Session>> {
         let found: Option<wire::Session> = self
-            .call(Operation::Info, id.len(), |agent| (agent, id))
+            .call(Operation::Info, id.len(), |agent| (agent, id.to_owned()))
             .await?;
         Ok(found.map(Session::from))
     }
@@ -84,7 +84,9 @@ impl Client {
     /// Lists the sessions of a node.
     pub async fn node(&self, name: &str) -> Result<Listing> {
         let listing: wire::Listing = self
-            .call(Operation::Node, name.len(), |agent| (agent, name))
+            .call(Operation::Node, name.len(), |agent| {
+                (agent, name.to_owned())
+            })
             .await?;
         Ok(listing.into())
     }
@@ -102,7 +104,7 @@ impl Client {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the session has ended; its locks are lost.
     pub async fn renew(&self, id: &str) -> Result<Session> {
         let session: wire::Session = self
-            .call(Operation::Renew, id.len(), |agent| (agent, id))
+            .call(Operation::Renew, id.len(), |agent| (agent, id.to_owned()))
             .await?;
         Ok(session.into())
     }
@@ -122,7 +124,7 @@ impl Client {
         let on_difference = wire::OnDifference::from(on_difference);
         let ensured: wire::Ensured = self
             .call(Operation::Ensure, new.size(), |agent| {
-                (agent, &new, on_difference)
+                (agent, new, on_difference)
             })
             .await?;
         let mut ensured = Ensured::from(ensured);
@@ -135,7 +137,7 @@ impl Client {
         self.call(
             Operation::Remove,
             name.len() + node.map_or(0, str::len),
-            |agent| (agent, name, node),
+            |agent| (agent, name.to_owned(), node.map(str::to_owned)),
         )
         .await
     }
@@ -159,7 +161,7 @@ impl Client {
             turn.shorten(checked.timeout);
             (turn, checked.parameters)
         };
-        self.act(&turn, &parameters).await
+        self.act(&turn, parameters).await
     }
 
     /// Runs an action for the host itself, without the checks that [`Client::action`] makes. The policy still applies.
@@ -168,10 +170,10 @@ impl Client {
     pub async fn trusted_action(&self, parameters: Map<String, Value>) -> Result<Outcome> {
         let parameters = TenantParameters::trusted(self, parameters)?;
         let turn = self.turn(self.0.timeout).await?;
-        self.act(&turn, &parameters).await
+        self.act(&turn, parameters).await
     }
 
-    async fn act(&self, turn: &Turn<'_>, parameters: &str) -> Result<Outcome> {
+    async fn act(&self, turn: &Turn<'_>, parameters: String) -> Result<Outcome> {
         let result: Result<String, String> = turn
             .run(Operation::Action, parameters.len(), |_| (parameters,))
             .await?;
@@ -186,11 +188,11 @@ impl Client {
     }
 
     /// Carries out a typed operation.
-    async fn call<'a, P, T>(
-        &'a self,
+    async fn call<P, T>(
+        &self,
         operation: Operation,
         input: usize,
-        parameters: impl FnOnce(&'a wire::Agent) -> P,
+        parameters: impl FnOnce(Arc<wire::Agent>) -> P,
     ) -> Result<T>
     where
         P: Parameters,

@@ -11,9 +11,9 @@ use wasmtime::component::{
 };
 
 /// The parameters of an exported function, as a tuple.
-pub(crate) trait Parameters: ComponentNamedList + Lower + Send + Sync {}
+pub(crate) trait Parameters: ComponentNamedList + Lower + Send + Sync + 'static {}
 
-impl<P: ComponentNamedList + Lower + Send + Sync> Parameters for P {}
+impl<P: ComponentNamedList + Lower + Send + Sync + 'static> Parameters for P {}
 
 /// What an exported function returns.
 pub(crate) trait Returned: ComponentType + Lift + Send + Sync + 'static {}

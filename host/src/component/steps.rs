@@ -39,9 +39,9 @@ pub(crate) struct Header {
 /// A header of a response.
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(crate) struct ResponseHeader<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) value: &'a str,
+pub(crate) struct ResponseHeader {
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, Copy, ComponentType, Lift)]
@@ -73,10 +73,10 @@ pub(crate) struct Request {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(crate) struct Response<'a> {
+pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<ResponseHeader<'a>>,
-    pub(crate) body: &'a [u8],
+    pub(crate) headers: Vec<ResponseHeader>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Clone, Copy, ComponentType, Lower)]

@@ -2,32 +2,46 @@
 //! of one tick each. Without that, a client with many calls that compute would get as many turns between two of any
 //! other's.
 
+use super::Slot;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 /// How long a component may compute in one call. The largest response that the built-in one reads takes it 0.3 s.
 const BUDGET: Duration = Duration::from_secs(2);
-
 /// A component that computed for so long has yielded, instead of waiting for something.
 const LONG: Duration = Duration::from_millis(1);
+/// Executors that are remembered without being in use.
+const MAX_EXECUTORS: usize = 64;
 
-/// The places of a runtime's components that compute.
+/// The components of a runtime that compute.
 #[derive(Default)]
-pub(crate) struct Computing(OnceLock<Arc<Semaphore>>);
+pub(crate) struct Computing(Places);
 
 /// A client's share of them: it waits in one line, however many calls it has.
 pub(crate) struct Share {
     all: Arc<Computing>,
-    own: OnceLock<Arc<Semaphore>>,
+    own: Places,
 }
+
+/// A place for each thread of an executor. Those of one executor are no use to another, which may not be running.
+#[derive(Default)]
+struct Places(Mutex<HashMap<runtime::Id, Arc<Semaphore>>>);
 
 /// What a call has left to compute.
 pub(super) struct Budget(Duration);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget(BUDGET)
+    }
+}
 
 /// The component of a call has computed for too long.
 #[derive(Debug)]
@@ -45,56 +59,96 @@ impl Computing {
     pub(super) fn share(self: &Arc<Self>) -> Arc<Share> {
         Arc::new(Share {
             all: self.clone(),
-            own: OnceLock::new(),
+            own: Places::default(),
         })
     }
 }
 
-/// A place for each thread of the executor, which is known when the first call is made.
-fn places(of: &OnceLock<Arc<Semaphore>>) -> Arc<Semaphore> {
-    let new = || Arc::new(Semaphore::new(Handle::current().metrics().num_workers()));
-    of.get_or_init(new).clone()
+impl Places {
+    fn of_this_executor(&self) -> Arc<Semaphore> {
+        let executor = Handle::current();
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() > MAX_EXECUTORS {
+            places.retain(|_, places| Arc::strong_count(places) > 1);
+        }
+        let new = || Arc::new(Semaphore::new(executor.metrics().num_workers()));
+        places.entry(executor.id()).or_insert_with(new).clone()
+    }
+}
+
+/// The places that a call waits for, in this order.
+struct Lines {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Lines {
+    async fn place(&self) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+        let own = self.own.clone().acquire_owned().await?;
+        Ok([own, self.all.clone().acquire_owned().await?])
+    }
 }
 
 impl Share {
-    async fn place(&self) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
-        let own = places(&self.own).acquire_owned().await?;
-        Ok([own, places(&self.all.0).acquire_owned().await?])
+    /// Runs a component in a task of its own. The task goes on when nobody polls the call, so that no place is held by what
+    /// is not running; it ends when the call is dropped, and until then keeps the call's slot.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        slot: Arc<Slot>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _slot = slot;
+            work.await
+        });
+        match task.join_next().await {
+            Some(Ok(result)) => result,
+            // Nobody else can end the task.
+            Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+            None => unreachable!("a task was spawned"),
+        }
+    }
+
+    fn lines(&self) -> Lines {
+        Lines {
+            own: self.own.of_this_executor(),
+            all: self.all.0.of_this_executor(),
+        }
     }
 }
 
 impl Budget {
-    pub(super) fn new() -> Budget {
-        Budget(BUDGET)
-    }
-
     /// Runs a component that yields at every tick. It has a place while it computes, but not while it waits.
     pub(super) async fn spend<T>(
         &mut self,
         share: &Share,
         work: impl Future<Output = wasmtime::Result<T>>,
     ) -> wasmtime::Result<T> {
+        let lines = share.lines();
         let mut work = pin!(work);
         loop {
-            let place = share.place().await?;
+            let place = lines.place().await?;
             let begun = Instant::now();
             let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-            if let Poll::Ready(result) = polled {
-                return result;
-            }
             let took = begun.elapsed();
             self.0 = self.0.saturating_sub(took);
-            if self.0.is_zero() {
-                return Err(wasmtime::Error::new(Exhausted));
-            }
-            if took < LONG {
-                drop(place);
-                woken().await;
-            } else {
-                // With its place, so that nobody computes before the executor has looked after the network. Otherwise it
-                // would do so after 61 turns. The first pause ends at once, because the component has woken the task.
-                tokio::task::yield_now().await;
-                tokio::task::yield_now().await;
+            match polled {
+                Poll::Ready(result) => return result,
+                Poll::Pending if self.0.is_zero() => {
+                    return Err(wasmtime::Error::new(Exhausted));
+                }
+                Poll::Pending if took < LONG => {
+                    drop(place);
+                    woken().await;
+                }
+                Poll::Pending => {
+                    // With its place, so that nobody computes before the executor has looked after the network. Otherwise
+                    // it would do so after 61 turns. The first pause ends at once, because the component has woken the
+                    // task.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }

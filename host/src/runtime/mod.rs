@@ -79,6 +79,8 @@ pub(crate) struct Call {
     pub(crate) network_deadline: Instant,
     pub(crate) deadline: Instant,
     pub(crate) computing: Arc<ComputingShare>,
+    /// Its place among the runtime's calls.
+    pub(crate) slot: Arc<Slot>,
     /// Instances of earlier calls, if the client keeps them.
     pub(crate) kept: Option<Arc<Kept>>,
 }
@@ -230,22 +232,22 @@ impl Runtime {
     }
 
     /// A free slot, if there is one.
-    pub(crate) fn free_slot(&self) -> Option<Slot> {
+    pub(crate) fn free_slot(&self) -> Option<Arc<Slot>> {
         let permit = self.0.slots.clone().try_acquire_owned().ok()?;
         Some(self.taken(permit))
     }
 
     /// Waits for a free slot.
-    pub(crate) async fn slot(&self) -> Result<Slot, AcquireError> {
+    pub(crate) async fn slot(&self) -> Result<Arc<Slot>, AcquireError> {
         let permit = self.0.slots.clone().acquire_owned().await?;
         Ok(self.taken(permit))
     }
 
-    fn taken(&self, permit: OwnedSemaphorePermit) -> Slot {
-        Slot {
+    fn taken(&self, permit: OwnedSemaphorePermit) -> Arc<Slot> {
+        Arc::new(Slot {
             _permit: permit,
             _running: self.0.ticker.run(),
-        }
+        })
     }
 }
 

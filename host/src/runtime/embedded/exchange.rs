@@ -25,50 +25,24 @@ fn is_needed(name: &str) -> bool {
     READ_HEADERS.contains(&name) || name == "retry-after" || name.starts_with("x-consul-")
 }
 
-/// A response with its whole body, and the headers that the component needs.
-pub(super) struct Complete {
-    status: u16,
-    headers: Vec<(HeaderName, String)>,
-    body: Bytes,
-}
-
-impl Complete {
-    fn new(head: http::response::Parts, body: Bytes, built_in: bool) -> Complete {
-        let headers = head.headers.iter().filter(|(name, _)| {
-            if built_in {
-                READ_HEADERS.contains(&name.as_str())
-            } else {
-                is_needed(name.as_str())
-            }
-        });
-        Complete {
-            status: head.status.as_u16(),
-            headers: headers
-                .map(|(name, value)| {
-                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    (name.clone(), value)
-                })
-                .collect(),
-            body,
+/// The response for the component, with its whole body and the headers that the component needs.
+fn response(head: &http::response::Parts, body: Bytes, built_in: bool) -> Response {
+    let headers = head.headers.iter().filter(|(name, _)| {
+        if built_in {
+            READ_HEADERS.contains(&name.as_str())
+        } else {
+            is_needed(name.as_str())
         }
-    }
-
-    /// The size of the body in bytes.
-    pub(super) fn size(&self) -> usize {
-        self.body.len()
-    }
-
-    /// The response as the component takes it.
-    pub(super) fn lowered(&self) -> Response<'_> {
-        let headers = self.headers.iter().map(|(name, value)| ResponseHeader {
-            name: name.as_str(),
-            value,
-        });
-        Response {
-            status: self.status,
-            headers: headers.collect(),
-            body: &self.body,
-        }
+    });
+    Response {
+        status: head.status.as_u16(),
+        headers: headers
+            .map(|(name, value)| ResponseHeader {
+                name: name.to_string(),
+                value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            })
+            .collect(),
+        body: body.into(),
     }
 }
 
@@ -78,7 +52,7 @@ impl Call {
         &self,
         request: Request,
         built_in: bool,
-    ) -> Result<Complete, RequestError> {
+    ) -> Result<Response, RequestError> {
         let writes = request.writes || !matches!(request.method, Method::Get);
         let timeouts = timeouts(request.timeouts);
         let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
@@ -86,11 +60,11 @@ impl Call {
         self.journal
             .begin(outgoing.method(), outgoing.uri(), writes);
         let result = async {
-            let response = self.network.send(outgoing, timeouts, self.network_deadline);
-            let (head, mut body) = response.await?.into_parts();
+            let sent = self.network.send(outgoing, timeouts, self.network_deadline);
+            let (head, mut body) = sent.await?.into_parts();
             body.limit(max_body);
             let body = body.collect().await?.to_bytes();
-            Ok(Complete::new(head, body, built_in))
+            Ok(response(&head, body, built_in))
         };
         result
             .await

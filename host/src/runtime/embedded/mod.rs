@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::{Engine, Trap};
 
 /// The built-in component handles an input of this many bytes in less than a millisecond.
@@ -63,69 +63,64 @@ impl Embedded {
         P: Parameters,
         T: Returned,
     {
+        let mut budget = Budget::default();
         let (mut sandbox, counted) = match call.kept.as_ref().and_then(|kept| kept.take()) {
             Some(kept) => {
                 let (sandbox, counted) = kept.into_parts();
                 (sandbox, Some(counted))
             }
-            None => (self.fresh(&call).await?, None),
+            None => (self.fresh(&call, &mut budget).await?, None),
         };
         sandbox.interrupt_at(call.deadline);
-        let result = self
-            .run(&mut sandbox, &call, operation, input, parameters)
-            .await;
-        match (&result, &call.kept) {
-            (Ok(_), Some(kept)) => kept.put(sandbox, counted),
-            (Ok(_), None) => self.retire(sandbox),
-            (Err(_), _) if sandbox.out_of_memory() => call.journal.memory_refused(),
-            (Err(_), _) => {}
+        let mut running = Running {
+            call: &call,
+            budget,
+            pace: self.pace(input),
+            sandbox: Some(sandbox),
+        };
+        let result = self.run(&mut running, operation, parameters).await;
+        let sandbox = running.sandbox;
+        match (&result, sandbox, &call.kept) {
+            (Ok(_), Some(sandbox), Some(kept)) => kept.put(sandbox, counted),
+            (Ok(_), Some(sandbox), None) => self.retire(sandbox),
+            (Err(_), Some(sandbox), _) if sandbox.out_of_memory() => call.journal.memory_refused(),
+            _ => {}
         }
         result
     }
 
     async fn run<P, T>(
         &self,
-        sandbox: &mut Sandbox,
-        call: &Call,
+        running: &mut Running<'_>,
         operation: Operation,
-        input: usize,
         parameters: P,
     ) -> wasmtime::Result<T>
     where
         P: Parameters,
         T: Returned,
     {
-        let exports = &self.exports;
-        let mut pace = self.pace(input);
-        let mut budget = Budget::new();
+        let (exports, call) = (&self.exports, running.call);
         let start = exports.start.of(operation);
-        let step = sandbox.step(start, parameters, pace);
-        let mut next: Option<Request> = in_turn(call, &mut budget, pace, step).await?;
+        let mut next: Option<Request> = running.step(start, parameters).await?;
         while let Some(request) = next {
             // A request may have been refused at once, so a component could go on like this without ever waiting.
             if Instant::now() >= call.deadline {
                 return Err(Trap::Interrupt.into());
             }
             let idle = self.built_in && call.kept.is_none();
-            let response = self
-                .meanwhile(idle, call.exchange(request, self.built_in))
-                .await;
-            let response = match &response {
-                Ok(response) => {
-                    // What follows handles this response, too.
-                    pace = pace.max(self.pace(response.size()));
-                    Ok(response.lowered())
-                }
-                Err(error) => Err(transport_error(error)),
-            };
+            let exchange = call.exchange(request, self.built_in);
+            let response = self.meanwhile(idle, exchange).await;
+            if let Ok(response) = &response {
+                // What follows handles this response, too.
+                running.pace = running.pace.max(self.pace(response.body.len()));
+            }
             if !self.built_in {
                 tokio::task::yield_now().await;
             }
-            let step = sandbox.step(&exports.resume, (response,), pace);
-            next = in_turn(call, &mut budget, pace, step).await?;
+            let response = response.map_err(|error| transport_error(&error));
+            next = running.step(&exports.resume, (response,)).await?;
         }
-        let step = sandbox.step(exports.finish.of(operation), (), pace);
-        in_turn(call, &mut budget, pace, step).await
+        running.step(exports.finish.of(operation), ()).await
     }
 
     fn pace(&self, input: usize) -> Pace {
@@ -137,14 +132,17 @@ impl Embedded {
     }
 
     /// A fresh instance.
-    async fn fresh(&self, call: &Call) -> wasmtime::Result<Sandbox> {
+    async fn fresh(&self, call: &Call, budget: &mut Budget) -> wasmtime::Result<Sandbox> {
         let prepared = self.prepared.try_lock().ok();
         match prepared.and_then(|mut prepared| prepared.take()) {
             Some(sandbox) => Ok(sandbox),
+            None if self.built_in => {
+                Sandbox::new(&self.instances, Pace::Short, Some(call.deadline)).await
+            }
             None => {
-                let pace = self.pace(0);
-                let new = Sandbox::new(&self.instances, pace, Some(call.deadline));
-                in_turn(call, &mut Budget::new(), pace, new).await
+                let (instances, deadline) = (self.instances.clone(), call.deadline);
+                let new = async move { Sandbox::new(&instances, Pace::Long, Some(deadline)).await };
+                in_turn(call, budget, new).await
             }
         }
     }
@@ -205,21 +203,62 @@ impl Embedded {
     }
 }
 
-/// Runs a step: a short one at once, a long one when it is this call's turn to compute.
-async fn in_turn<T>(
+/// A call and its instance.
+struct Running<'a> {
+    call: &'a Call,
+    budget: Budget,
+    pace: Pace,
+    /// None while a step runs in a task of its own, and after one that did not end.
+    sandbox: Option<Sandbox>,
+}
+
+impl Running<'_> {
+    /// Calls a function: at once if that takes microseconds, else when it is this call's turn to compute.
+    async fn step<P, R>(
+        &mut self,
+        function: &ComponentExportIndex,
+        parameters: P,
+    ) -> wasmtime::Result<R>
+    where
+        P: Parameters,
+        R: Returned,
+    {
+        let Some(mut sandbox) = self.sandbox.take() else {
+            return Err(Trap::Interrupt.into());
+        };
+        let (result, sandbox) = match self.pace {
+            Pace::Short => {
+                let result = sandbox.step(function, parameters, Pace::Short).await;
+                (result, sandbox)
+            }
+            Pace::Long => {
+                let function = *function;
+                let step = async move {
+                    let result = sandbox.step(&function, parameters, Pace::Long).await;
+                    Ok((result, sandbox))
+                };
+                in_turn(self.call, &mut self.budget, step).await?
+            }
+        };
+        self.sandbox = Some(sandbox);
+        result
+    }
+}
+
+/// Does what takes long when it is the call's turn to compute.
+async fn in_turn<T: Send + 'static>(
     call: &Call,
     budget: &mut Budget,
-    pace: Pace,
-    step: impl Future<Output = wasmtime::Result<T>>,
+    work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
 ) -> wasmtime::Result<T> {
-    match pace {
-        Pace::Short => step.await,
-        Pace::Long => {
-            let step = budget.spend(&call.computing, step);
-            match tokio::time::timeout_at(call.deadline, step).await {
-                Ok(result) => result,
-                Err(_) => Err(Trap::Interrupt.into()),
-            }
-        }
-    }
+    let (share, mut left) = (call.computing.clone(), std::mem::take(budget));
+    let deadline = call.deadline;
+    let work = async move {
+        let spent = left.spend(&share, work);
+        let result = tokio::time::timeout_at(deadline, spent).await;
+        (result, left)
+    };
+    let (result, left) = call.computing.run(call.slot.clone(), work).await;
+    *budget = left;
+    result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
 }

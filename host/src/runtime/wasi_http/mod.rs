@@ -10,7 +10,7 @@ use crate::component::{self, Functions, Operation, Parameters, Returned};
 use crate::error::Result;
 use hooks::Hooks;
 use tokio::time::Instant;
-use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
@@ -53,64 +53,70 @@ impl Plugin {
         P: Parameters,
         T: Returned,
     {
-        let (deadline, computing) = (call.deadline, call.computing.clone());
-        let mut budget = Budget::new();
-        let run = budget.spend(&computing, self.run(call, operation, parameters));
-        // The component may wait for something that never happens.
-        match tokio::time::timeout_at(deadline, run).await {
-            Ok(result) => result,
-            Err(_) => Err(Trap::Interrupt.into()),
-        }
-    }
-
-    async fn run<P, T>(
-        &self,
-        call: Call,
-        operation: Operation,
-        parameters: P,
-    ) -> wasmtime::Result<T>
-    where
-        P: Parameters,
-        T: Returned,
-    {
-        let journal = call.journal.clone();
-        let mut store = self.store(call);
-        let instance = self.instances.instantiate_async(&mut store).await?;
-        let function = self.functions.of(operation);
-        let function = instance.get_typed_func::<P, (T,)>(&mut store, function)?;
-        let result = function.call_async(&mut store, parameters).await;
-        if result.is_err() && store.data().limits.refused() {
-            journal.memory_refused();
-        }
-        result.map(|(result,)| result)
-    }
-
-    /// A store for one call. The component is interrupted at the deadline, whatever it is doing.
-    fn store(&self, call: Call) -> Store<State> {
-        let deadline = call.deadline;
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
-        let state = State {
-            table,
-            http,
-            limits: Limits::default(),
-            hooks: Hooks::new(call),
-        };
-        let mut store = Store::new(self.instances.engine(), state);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(MAX_PASSED);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline {
-                Ok(UpdateDeadline::Interrupt)
-            } else {
-                Ok(UpdateDeadline::Yield(1))
+        let (instances, function) = (self.instances.clone(), *self.functions.of(operation));
+        let (deadline, computing, slot) =
+            (call.deadline, call.computing.clone(), call.slot.clone());
+        let share = computing.clone();
+        let run = async move {
+            let run = run(&instances, &function, call, parameters);
+            let mut budget = Budget::default();
+            let run = budget.spend(&share, run);
+            // The component may wait for something that never happens.
+            match tokio::time::timeout_at(deadline, run).await {
+                Ok(result) => result,
+                Err(_) => Err(Trap::Interrupt.into()),
             }
-        });
-        store
+        };
+        computing.run(slot, run).await
     }
+}
+
+async fn run<P, T>(
+    instances: &InstancePre<State>,
+    function: &ComponentExportIndex,
+    call: Call,
+    parameters: P,
+) -> wasmtime::Result<T>
+where
+    P: Parameters,
+    T: Returned,
+{
+    let journal = call.journal.clone();
+    let mut store = store(instances.engine(), call);
+    let instance = instances.instantiate_async(&mut store).await?;
+    let function = instance.get_typed_func::<P, (T,)>(&mut store, function)?;
+    let result = function.call_async(&mut store, parameters).await;
+    if result.is_err() && store.data().limits.refused() {
+        journal.memory_refused();
+    }
+    result.map(|(result,)| result)
+}
+
+/// A store for one call. The component is interrupted at the deadline, whatever it is doing.
+fn store(engine: &Engine, call: Call) -> Store<State> {
+    let deadline = call.deadline;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(MAX_FIELDS);
+    let state = State {
+        table,
+        http,
+        limits: Limits::default(),
+        hooks: Hooks::new(call),
+    };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limits);
+    store.set_hostcall_fuel(MAX_PASSED);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if Instant::now() >= deadline {
+            Ok(UpdateDeadline::Interrupt)
+        } else {
+            Ok(UpdateDeadline::Yield(1))
+        }
+    });
+    store
 }
 
 /// The state behind a store.
