@@ -1,8 +1,9 @@
 //! The bounds on connections: how many are open, and how many of them are idle.
 
 use crate::client::runtime;
-use consul_session::{Client, Policy, Runtime};
+use consul_session::{Client, NewSession, Policy, Runtime, Trust};
 use consul_session_tests::bad_server::{Request, Server};
+use consul_session_tests::ca::Identity;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -18,6 +19,15 @@ struct Servers {
 }
 
 impl Servers {
+    /// Servers that close each connection after an answer.
+    fn closing(count: usize) -> Servers {
+        let start = |_| Server::answering(200, &[("Connection", "close")], "[]");
+        Servers {
+            servers: (0..count).map(start).collect(),
+            open: Arc::default(),
+        }
+    }
+
     fn start(count: usize) -> Servers {
         let open = Arc::new(AtomicUsize::new(0));
         let start = |_| {
@@ -108,4 +118,80 @@ async fn at_the_bound_an_idle_connection_makes_room() {
     let servers = Servers::start(70);
     servers.visit(&client(&runtime)).await;
     until("32 are left", || servers.open() == 32).await;
+}
+
+/// Connections that a server has closed count no longer.
+#[tokio::test]
+async fn closed_connections_are_forgotten() {
+    let client = client(runtime());
+    Servers::closing(80).visit(&client).await;
+    let servers = Servers::start(32);
+    servers.visit(&client).await;
+    // A second time, without a new connection.
+    servers.visit(&client).await;
+    assert_eq!(servers.open(), 32);
+}
+
+/// Calls that race for a connection make more of them than they need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_made_in_vain_make_room() {
+    let runtime = Runtime::with_calls(16).unwrap();
+    let client = Client::builder()
+        .address("http://127.0.0.1:1")
+        .policy(Policy::deny_all().allow("http://127.0.0.1:*").unwrap())
+        .max_calls(16)
+        .timeout(PATIENCE)
+        .build(&runtime)
+        .unwrap();
+    let servers = Arc::new(Servers::start(6));
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let (client, servers) = (client.clone(), servers.clone());
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    servers.visit(&client).await;
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    until("32 are left", || servers.open() <= 32).await;
+}
+
+/// A server that takes nothing keeps no connection for longer than a few seconds.
+#[tokio::test]
+async fn servers_that_read_nothing_take_no_connection_for_good() {
+    let identity = Identity::self_signed(&["127.0.0.1"]);
+    let (deaf, good) = (identity.serve_nothing(), identity.serve());
+    let secure = |server: &Server| format!("https://127.0.0.1:{}", server.port());
+    let client = |timeout| {
+        Client::builder()
+            .address(&secure(&deaf))
+            .policy(Policy::deny_all().allow(&secure(&good)).unwrap())
+            .trust(Trust::only_pem(identity.certificate.as_bytes()).unwrap())
+            .max_calls(8)
+            .timeout(timeout)
+    };
+    // 8 at once, and 32 more.
+    let runtime = Runtime::with_calls(8).unwrap();
+    let client = client(Duration::from_secs(2)).build(&runtime).unwrap();
+    let large = NewSession::named("x".repeat(4_000_000));
+    for _ in 0..5 {
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let (client, large) = (client.clone(), large.clone());
+                tokio::spawn(async move { client.create(&large).await })
+            })
+            .collect();
+        for call in calls {
+            assert!(call.await.unwrap().unwrap_err().is_timeout());
+        }
+    }
+    let list = format!(r#"{{"state": "list", "url": "{}"}}"#, secure(&good));
+    let begun = Instant::now();
+    while client.action(&list).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "no connection became free");
+    }
 }

@@ -109,18 +109,7 @@ impl Identity {
 
     /// Starts a server that presents this certificate and responds to every request with an empty list of sessions.
     pub fn serve(&self) -> Server {
-        let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .unwrap();
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = self.server_config();
         Server::raw(move |tcp, record| {
             let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp);
             if let Some(request) = Request::read(&mut stream)? {
@@ -136,6 +125,35 @@ impl Identity {
             }
             Ok(())
         })
+    }
+
+    /// Starts a server that reads nothing after the handshake, and keeps its connections open.
+    pub fn serve_nothing(&self) -> Server {
+        let config = self.server_config();
+        Server::raw(move |mut tcp, _| {
+            let mut connection = ServerConnection::new(config.clone()).unwrap();
+            while connection.is_handshaking() {
+                connection.complete_io(&mut tcp)?;
+            }
+            loop {
+                std::thread::park();
+            }
+        })
+    }
+
+    fn server_config(&self) -> Arc<ServerConfig> {
+        let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .unwrap();
+        Arc::new(config)
     }
 }
 

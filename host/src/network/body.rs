@@ -54,13 +54,12 @@ impl LimitedBody {
     }
 }
 
-/// A connection whose response was not read to its end is closed instead of used again.
 impl Drop for LimitedBody {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && (self.ended || self.incoming.is_end_stream())
-        {
-            connection.rest();
+        match self.connection.take() {
+            Some(connection) if self.ended || self.incoming.is_end_stream() => connection.ended(),
+            Some(connection) => connection.abandoned(),
+            None => {}
         }
     }
 }

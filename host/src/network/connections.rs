@@ -1,11 +1,12 @@
-//! How many connections there are: open ones and idle ones, for each client and for the whole runtime. Whoever opens one
-//! beyond that closes the idle connection that has waited longest.
+//! How many connections there are: open ones and idle ones, for each client and for the whole runtime. Whoever needs one
+//! beyond that has an idle one closed: the oldest of the client that has the most.
 
 use super::error::{Kind, RequestError};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -13,6 +14,10 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const CLIENT_IDLE: usize = 32;
 /// Idle connections that all clients of a runtime keep.
 const RUNTIME_IDLE: usize = 128;
+/// Names that a client resolves at once. The system cannot be told to stop.
+const LOOKUPS: usize = 8;
+/// A new connection that is not used by then was made in vain: another became free before.
+const UNUSED: Duration = Duration::from_secs(1);
 
 /// The connections of a runtime.
 pub(crate) struct Connections {
@@ -20,7 +25,7 @@ pub(crate) struct Connections {
     idle: Mutex<Idle>,
 }
 
-/// The idle connections, the one that has waited longest first.
+/// The connections that could be closed, in the order in which they came to rest.
 #[derive(Default)]
 struct Idle {
     connections: BTreeMap<u64, Arc<Connection>>,
@@ -31,13 +36,18 @@ struct Idle {
 pub(crate) struct Share {
     all: Arc<Connections>,
     open: Limit,
+    /// How many of its connections are idle. Changed under the lock of these.
     idle: AtomicUsize,
+    lookups: Arc<Semaphore>,
 }
 
 /// A limit of open connections.
 struct Limit {
     free: Arc<Semaphore>,
+    /// Who waits for one to be closed.
     waiting: AtomicUsize,
+    /// Those that are about to be closed.
+    closing: AtomicUsize,
 }
 
 /// Permission to open a connection, until it is closed.
@@ -49,15 +59,26 @@ pub(super) struct Permits {
 /// What is known about an open connection besides its stream.
 pub(crate) struct Connection {
     share: Arc<Share>,
+    made: Instant,
+    used: AtomicBool,
+    /// Locked before the idle connections.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Requests that were begun.
+    begun: u64,
+    /// Responses that were read to their end. A connection rests if there are as many, because another request may begin
+    /// before the caller of the last one has seen its response.
+    ended: u64,
+    /// Whether the server has sent something since the last request was begun.
+    answered: bool,
     /// Its place among the idle ones.
     idle: Option<u64>,
-    /// It is to be closed, because others need its place.
+    /// It is to be closed.
     closing: bool,
+    closed: bool,
     /// The task that reads from it.
     reader: Option<Waker>,
 }
@@ -77,18 +98,50 @@ impl Connections {
             all: self.clone(),
             open: Limit::new(calls.saturating_add(CLIENT_IDLE)),
             idle: AtomicUsize::new(0),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
     }
 
-    /// Takes the idle connection that has waited longest among those that `which` accepts.
-    fn oldest(&self, which: impl Fn(&Connection) -> bool) -> Option<Arc<Connection>> {
+    /// Closes the oldest idle connection of a client, or of the client that has the most.
+    fn close_one(&self, of: Option<&Share>) {
+        while let Some((place, connection)) = self.oldest(of) {
+            if connection.close(place) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the connection that [`Connections::close_one`] is about.
+    fn oldest(&self, of: Option<&Share>) -> Option<(u64, Arc<Connection>)> {
         let mut idle = lock(&self.idle);
-        let place = idle
-            .connections
-            .iter()
-            .find(|(_, connection)| which(connection))
-            .map(|(place, _)| *place)?;
-        let connection = idle.connections.remove(&place)?;
+        let mut counts: HashMap<*const Share, usize> = HashMap::new();
+        for connection in idle.connections.values() {
+            *counts.entry(Arc::as_ptr(&connection.share)).or_default() += 1;
+        }
+        let of = match of {
+            Some(share) => std::ptr::from_ref(share),
+            None => counts.into_iter().max_by_key(|(_, count)| *count)?.0,
+        };
+        let mut connections = idle.connections.iter();
+        let (place, _) = connections.find(|(_, connection)| {
+            Arc::as_ptr(&connection.share) == of && connection.is_worth_closing()
+        })?;
+        let place = *place;
+        Some((place, idle.remove(place)?))
+    }
+}
+
+impl Idle {
+    fn insert(&mut self, connection: Arc<Connection>) -> u64 {
+        let place = self.next;
+        self.next += 1;
+        connection.share.idle.fetch_add(1, Ordering::Relaxed);
+        self.connections.insert(place, connection);
+        place
+    }
+
+    fn remove(&mut self, place: u64) -> Option<Arc<Connection>> {
+        let connection = self.connections.remove(&place)?;
         connection.share.idle.fetch_sub(1, Ordering::Relaxed);
         Some(connection)
     }
@@ -98,8 +151,9 @@ impl Share {
     /// Waits until a connection may be opened. If there are too many, an idle one is closed.
     pub(super) async fn permits(&self, until: Instant) -> Result<Permits, RequestError> {
         let permits = async {
-            let of_client = self.open.take(|| self.close_oldest_of_client()).await?;
-            let of_runtime = self.all.open.take(|| self.close_oldest_of_all()).await?;
+            let close_own = || self.all.close_one(Some(self));
+            let of_client = self.open.take(close_own).await?;
+            let of_runtime = self.all.open.take(|| self.all.close_one(None)).await?;
             Ok::<_, AcquireError>(Permits {
                 _of_client: of_client,
                 _of_runtime: of_runtime,
@@ -115,17 +169,9 @@ impl Share {
         }
     }
 
-    fn close_oldest_of_client(&self) {
-        let own = |connection: &Connection| std::ptr::eq(&*connection.share, self);
-        if let Some(oldest) = self.all.oldest(own) {
-            oldest.close();
-        }
-    }
-
-    fn close_oldest_of_all(&self) {
-        if let Some(oldest) = self.all.oldest(|_| true) {
-            oldest.close();
-        }
+    /// Permission to resolve a name. To be kept until the system has answered, even if nobody waits for it any more.
+    pub(super) async fn lookup(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.lookups.clone().acquire_owned().await
     }
 }
 
@@ -135,6 +181,7 @@ impl Limit {
         Limit {
             free: Arc::new(Semaphore::new(connections)),
             waiting: AtomicUsize::new(0),
+            closing: AtomicUsize::new(0),
         }
     }
 
@@ -144,12 +191,15 @@ impl Limit {
         }
         // Before one is closed, so that one that comes to rest meanwhile is closed, too.
         let _waiting = Waiting::new(&self.waiting);
-        close_one();
+        if self.lacks() {
+            close_one();
+        }
         self.free.clone().acquire_owned().await
     }
 
-    fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+    /// Whether more wait than connections are about to be closed.
+    fn lacks(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > self.closing.load(Ordering::SeqCst)
     }
 }
 
@@ -170,41 +220,65 @@ impl Drop for Waiting<'_> {
 }
 
 impl Connection {
+    /// A connection that is idle until its first request.
     pub(super) fn new(share: Arc<Share>) -> Arc<Connection> {
-        Arc::new(Connection {
+        let connection = Arc::new(Connection {
             share,
+            made: Instant::now(),
+            used: AtomicBool::new(false),
             state: Mutex::default(),
-        })
+        });
+        connection.rest(&mut lock(&connection.state));
+        connection.close_surplus();
+        connection
     }
 
-    /// The connection has nothing to do.
-    pub(super) fn rest(self: &Arc<Self>) {
-        let all = &self.share.all;
-        let idle_of_all = {
-            let mut state = lock(&self.state);
-            if state.idle.is_some() || state.closing {
-                return;
-            }
-            let mut idle = lock(&all.idle);
-            let place = idle.next;
-            idle.next += 1;
-            idle.connections.insert(place, self.clone());
-            state.idle = Some(place);
-            idle.connections.len()
-        };
-        let idle_of_client = self.share.idle.fetch_add(1, Ordering::Relaxed) + 1;
-        if idle_of_client > CLIENT_IDLE || self.share.open.is_awaited() {
-            self.share.close_oldest_of_client();
-        } else if idle_of_all > RUNTIME_IDLE || all.open.is_awaited() {
-            self.share.close_oldest_of_all();
+    /// Something is written. If the connection was to be closed, it is too late for that.
+    pub(super) fn writes(&self) {
+        let mut state = lock(&self.state);
+        if state.begun > 0 && !state.answered {
+            return;
+        }
+        self.used.store(true, Ordering::Relaxed);
+        state.begun += 1;
+        state.answered = false;
+        let kept = state.closing;
+        if kept {
+            state.closing = false;
+            self.count_closing(|closing| closing.fetch_sub(1, Ordering::SeqCst));
+        }
+        self.leave(&mut state);
+        drop(state);
+        if kept {
+            // Another has to go in its place.
+            self.close_surplus();
         }
     }
 
-    /// A request is written, so the connection is not idle. If it was to be closed, it is too late for that.
-    pub(super) fn work(&self) {
+    /// Something was read.
+    pub(super) fn reads(&self) {
+        lock(&self.state).answered = true;
+    }
+
+    /// A response has been read to its end.
+    pub(super) fn ended(self: &Arc<Self>) {
         let mut state = lock(&self.state);
-        state.closing = false;
-        self.leave(&mut state);
+        state.ended += 1;
+        if state.ended != state.begun || state.closing || state.closed || state.idle.is_some() {
+            return;
+        }
+        self.rest(&mut state);
+        drop(state);
+        self.close_surplus();
+    }
+
+    /// A response was dropped before its end, so the connection is of no more use.
+    pub(super) fn abandoned(&self) {
+        let mut state = lock(&self.state);
+        // Unless it has been used again, which only happens if the rest of the response was short.
+        if state.begun == state.ended + 1 {
+            self.begin_to_close(&mut state);
+        }
     }
 
     /// Whether the connection is to be closed. If not, the task is woken when it is.
@@ -218,30 +292,66 @@ impl Connection {
     }
 
     /// The stream has been dropped.
-    pub(super) fn ended(&self) {
-        self.leave(&mut lock(&self.state));
+    pub(super) fn closed(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        if std::mem::take(&mut state.closing) {
+            self.count_closing(|closing| closing.fetch_sub(1, Ordering::SeqCst));
+        }
+        self.leave(&mut state);
+    }
+
+    fn rest(self: &Arc<Self>, state: &mut State) {
+        state.idle = Some(lock(&self.share.all.idle).insert(self.clone()));
     }
 
     fn leave(&self, state: &mut State) {
-        if let Some(place) = state.idle.take()
-            && lock(&self.share.all.idle)
-                .connections
-                .remove(&place)
-                .is_some()
-        {
-            self.share.idle.fetch_sub(1, Ordering::Relaxed);
+        if let Some(place) = state.idle.take() {
+            lock(&self.share.all.idle).remove(place);
         }
     }
 
-    fn close(&self) {
-        let mut state = lock(&self.state);
-        // It may have begun to work since it was chosen.
-        if state.idle.take().is_some() {
-            state.closing = true;
-            if let Some(reader) = state.reader.take() {
-                reader.wake();
-            }
+    /// Closes an idle connection if there are too many, or if somebody waits for one to be closed.
+    fn close_surplus(&self) {
+        let (share, all) = (&self.share, &self.share.all);
+        let of_all = lock(&all.idle).connections.len();
+        if share.idle.load(Ordering::Relaxed) > CLIENT_IDLE || share.open.lacks() {
+            all.close_one(Some(share));
+        } else if of_all > RUNTIME_IDLE || all.open.lacks() {
+            all.close_one(None);
         }
+    }
+
+    /// Whether it has been used, or should have been by now.
+    fn is_worth_closing(&self) -> bool {
+        self.used.load(Ordering::Relaxed) || self.made.elapsed() > UNUSED
+    }
+
+    /// Closes the connection if it still rests at this place.
+    fn close(&self, place: u64) -> bool {
+        let mut state = lock(&self.state);
+        if state.idle != Some(place) {
+            return false;
+        }
+        state.idle = None;
+        self.begin_to_close(&mut state);
+        true
+    }
+
+    fn begin_to_close(&self, state: &mut State) {
+        if state.closing || state.closed {
+            return;
+        }
+        state.closing = true;
+        self.count_closing(|closing| closing.fetch_add(1, Ordering::SeqCst));
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn count_closing(&self, count: impl Fn(&AtomicUsize) -> usize) {
+        count(&self.share.open.closing);
+        count(&self.share.all.open.closing);
     }
 }
 

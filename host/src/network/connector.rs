@@ -11,14 +11,14 @@ use hyper_util::client::legacy::connect;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
@@ -108,11 +108,10 @@ impl Inner {
     async fn dial(&self, host: &str, port: u16, until: Instant) -> Result<TcpStream, RequestError> {
         let too_long = |_| RequestError::new(Kind::ConnectTimeout, "connecting took too long");
         let name = host_of(host);
-        let addresses: Vec<SocketAddr> = timeout_at(until, tokio::net::lookup_host((name, port)))
+        let addresses = timeout_at(until, self.resolve(name, port))
             .await
             .map_err(too_long)?
-            .map_err(|error| RequestError::from_lookup(&error))?
-            .collect();
+            .map_err(|error| RequestError::from_lookup(&error))?;
         let mut last = RequestError::new(Kind::Resolve, format!("{name} has no address"));
         let mut left = addresses.len() as u32;
         for address in addresses {
@@ -136,6 +135,24 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The addresses of a name. The system's lookup goes on when nobody waits for it any more, and takes a thread, so a
+    /// client makes few at once.
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let permit = self.share.lookup().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let lookup = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let addresses = (name.as_str(), port).to_socket_addrs()?;
+            Ok(addresses.collect())
+        });
+        lookup.await.map_err(io::Error::other)?
+    }
+}
+
 trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
 
@@ -143,22 +160,58 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
 pub(super) struct Stream {
     io: TokioIo<Box<dyn Bytestream>>,
     connection: Arc<Connection>,
+    /// Runs while the server takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Since when something waits to be taken by the server.
+    writing: Option<Instant>,
+    shutting_down: Option<Instant>,
     _permits: Permits,
 }
+
+/// How long a server may take nothing of what is written. A call has its own, shorter deadline; this ends what goes on
+/// after it.
+const STALLED: Duration = Duration::from_secs(10);
+/// How long a server may take for all of it.
+const WRITTEN: Duration = Duration::from_secs(300);
+/// How long the last bytes of a connection may take.
+const SHUT_DOWN: Duration = Duration::from_secs(5);
 
 impl Stream {
     fn new(stream: Box<dyn Bytestream>, share: &Arc<Share>, permits: Permits) -> Stream {
         Stream {
             io: TokioIo::new(stream),
             connection: Connection::new(share.clone()),
+            stalled: None,
+            writing: None,
+            shutting_down: None,
             _permits: permits,
         }
+    }
+
+    /// What a poll of the stream says, or an error if it has been pending for too long.
+    fn within<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        until: Instant,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let until = until.min(Instant::now() + STALLED);
+        let timer = || Box::pin(tokio::time::sleep_until(until));
+        let stalled = self.stalled.get_or_insert_with(timer).as_mut();
+        stalled.poll(context).map(|()| {
+            let why = "the server does not take what is sent";
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.ended();
+        self.connection.closed();
     }
 }
 
@@ -179,7 +232,11 @@ impl Read for Stream {
             // As if the server had closed it.
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.connection.reads();
+        }
+        polled
     }
 }
 
@@ -189,15 +246,32 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection.work();
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.connection.writes();
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if polled.is_ready() && self.writing.is_none() {
+            return polled;
+        }
+        let until = *self.writing.get_or_insert_with(Instant::now) + WRITTEN;
+        self.within(cx, until, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        if polled.is_ready() {
+            (self.writing, self.stalled) = (None, None);
+            return polled;
+        }
+        let until = *self.writing.get_or_insert_with(Instant::now) + WRITTEN;
+        self.within(cx, until, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        if polled.is_pending() && self.shutting_down.is_none() {
+            // The time for the last bytes begins, whatever happened before.
+            self.stalled = None;
+        }
+        let until = *self.shutting_down.get_or_insert_with(Instant::now) + SHUT_DOWN;
+        self.within(cx, until, polled)
     }
 }
