@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 /// Whether a character must not reach a terminal: control characters, marks that hide text or change its direction, and
-/// letters that are blank, so that two names look the same.
+/// what is blank or has no meaning, so that two names look the same.
 pub fn is_unsafe(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -15,11 +15,15 @@ pub fn is_unsafe(c: char) -> bool {
         GeneralCategory::Control
         | GeneralCategory::Format
         | GeneralCategory::LineSeparator
-        | GeneralCategory::ParagraphSeparator => true,
-        // The Hangul fillers, the empty Braille pattern, and a mark without a glyph.
+        | GeneralCategory::ParagraphSeparator
+        | GeneralCategory::SpaceSeparator
+        | GeneralCategory::Unassigned => true,
+        // Letters, marks and symbols without a glyph: the Hangul fillers, the empty Braille pattern, two Khmer vowels, and
+        // selectors of variants but the one of emoji.
         _ => matches!(
             c,
-            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{34f}'
+            '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0e}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}'
         ),
     }
 }
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn names_that_look_the_same_are_told_apart() {
-        for c in "\u{61c}\u{ad}\u{180e}\u{fff9}\u{fffb}\u{e0001}\u{e007f}\u{3164}\u{2800}\u{200b}\u{2060}\u{feff}\u{2066}".chars() {
+        for c in "\u{61c}\u{ad}\u{180e}\u{fff9}\u{fffb}\u{e0001}\u{e007f}\u{3164}\u{2800}\u{200b}\u{2060}\u{feff}\u{2066}\u{a0}\u{3000}\u{fe01}\u{e0100}\u{2065}\u{17b4}".chars() {
             assert!(is_unsafe(c), "U+{:04X}", u32::from(c));
         }
         for c in "aé한あ🚒 -_.\u{301}\u{fe0f}".chars() {

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 /// Maximum size of a failure object, and of the warnings of a result. The built-in component keeps far below it.
 pub(crate) const MAX_FAILURE: usize = 64 << 10;
 
+/// Maximum number of warnings of a result.
+const MAX_WARNINGS: usize = 100;
+
 /// What an action did, or in check mode would do.
 ///
 /// An outcome serializes to the result object of the action interface: `changed`, the keys that the state returns, and if
@@ -96,17 +99,16 @@ pub(crate) fn warnings_from_component(
     mut warnings: Vec<String>,
     redactor: Redactor<'_>,
 ) -> Result<Vec<String>> {
-    if warnings.iter().map(String::len).sum::<usize>() > MAX_FAILURE {
+    let size: usize = warnings.iter().map(String::len).sum();
+    if size > MAX_FAILURE || warnings.len() > MAX_WARNINGS {
         return Err(too_many_warnings());
     }
-    for warning in &mut warnings {
-        *warning = redactor.text(warning);
-    }
+    redactor.texts(&mut warnings);
     Ok(warnings)
 }
 
 fn too_many_warnings() -> Error {
-    malformed_because("its warnings are larger than 64 KiB")
+    malformed_because("its warnings are more than 100, or larger than 64 KiB")
 }
 
 fn malformed_because(why: &str) -> Error {

@@ -201,7 +201,6 @@ async fn every_system_call_may_fail() {
             }
             failed += 1;
         }
-        // Where a call is not used, another one takes its place.
-        assert!(failed < 100, "{call}: {failed}");
+        assert!((1..100).contains(&failed), "{call}: {failed}");
     }
 }

@@ -244,6 +244,10 @@ async fn computing_is_bounded_for_each_call() {
         let (_agent, client) = agent(hostile).await;
         fails(&client, Trick::Spin.name(), "computed for more than 2 s").await;
     }
+    // In short steps, between requests that are denied at once.
+    let (_agent, client) = agent(embedded()).await;
+    let denied = Trick::SpinBetween.on("http://127.0.0.1:1/v1/session/list");
+    fails(&client, &denied, "computed for more than 2 s").await;
 }
 
 #[tokio::test]

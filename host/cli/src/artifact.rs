@@ -3,7 +3,7 @@
 use crate::args::Artifact;
 use crate::output;
 use consul_session::Runtime;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -39,14 +39,34 @@ pub(crate) fn write(artifact: Artifact, file: &Path) -> ExitCode {
     }
 }
 
-/// Writes all of the file or nothing.
+/// Writes all of the file or nothing, where that is possible.
 fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // The file that a link means, if there is one.
-    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if target.exists() && !target.is_file() {
-        // A device or a pipe.
-        return std::fs::write(target, bytes);
+    // A device, a pipe, or a link to what does not exist.
+    if file.exists() && !file.is_file() || file.is_symlink() && !file.exists() {
+        return std::fs::write(file, bytes);
     }
+    match replace(file, bytes) {
+        // In a folder that may not be written to, or on a mounted file, only the contents can be replaced.
+        Err(why)
+            if file.exists()
+                && matches!(
+                    why.kind(),
+                    ErrorKind::PermissionDenied
+                        | ErrorKind::ReadOnlyFilesystem
+                        | ErrorKind::ResourceBusy
+                        | ErrorKind::CrossesDevices
+                ) =>
+        {
+            std::fs::write(file, bytes)
+        }
+        replaced => replaced,
+    }
+}
+
+/// Writes a new file beside, and moves it to its place.
+fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // The file that a link means.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = target.parent().filter(|folder| *folder != Path::new(""));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".consul-session");
@@ -57,6 +77,13 @@ fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut temporary = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    if target.exists() {
+        // Fails as writing to it would.
+        drop(std::fs::OpenOptions::new().write(true).open(&target)?);
+        temporary
+            .as_file()
+            .set_permissions(std::fs::metadata(&target)?.permissions())?;
+    }
     temporary.write_all(bytes)?;
     temporary.persist(target)?;
     Ok(())

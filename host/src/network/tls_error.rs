@@ -1,5 +1,6 @@
 //! TLS errors in words. rustls prints many of its errors as the names of its enum cases.
 
+use consul_session_core::error::shown;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use std::io;
 use x509_cert::der::DateTime;
@@ -63,6 +64,9 @@ pub(super) fn handshake(error: &Error) -> String {
     }
 }
 
+/// Maximum number of a certificate's names in an error.
+const MAX_NAMES: usize = 10;
+
 const SELF_SIGNED: &str = "it is self-signed, or its signature is not by the trusted CA; trust this certificate itself, or the certificate of its CA";
 
 /// Why a server's certificate is not trusted.
@@ -83,7 +87,11 @@ pub(super) fn certificate(reason: &CertificateError) -> String {
             let names = if presented.is_empty() {
                 "none".to_owned()
             } else {
-                let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+                let names = presented.iter().take(MAX_NAMES);
+                let mut names: Vec<&str> = names.map(|name| shown(bare(name))).collect();
+                if presented.len() > MAX_NAMES {
+                    names.push("and others");
+                }
                 names.join(", ")
             };
             format!(

@@ -111,6 +111,13 @@ fn begin(trick: Trick, argument: &str) -> Option<Request> {
     }
 }
 
+/// About a millisecond.
+fn spin_briefly() {
+    for number in 0..1_000_000_u32 {
+        std::hint::black_box(number);
+    }
+}
+
 #[expect(unconditional_recursion, reason = "the trick is to exhaust the stack")]
 fn recurse(depth: u64) -> u64 {
     let here = std::hint::black_box([depth; 64]);
@@ -158,6 +165,10 @@ impl steps::Guest for Hostile {
         match (trick, count) {
             // Only the deadline ends this.
             (Trick::Flood, _) => Some(request(Method::Get, &argument, None)),
+            (Trick::SpinBetween, _) => {
+                spin_briefly();
+                Some(request(Method::Get, &argument, None))
+            }
             (Trick::Write, 1) => Some(request(Method::Get, &argument, None)),
             (Trick::Write, _) => std::process::abort(),
             (Trick::SpinLater, _) => loop {

@@ -15,7 +15,7 @@ mod tricks;
 
 /// Every trick. Those that a world does not know do nothing there.
 #[cfg(target_arch = "wasm32")]
-const TRICKS: [tricks::Trick; 27] = {
+const TRICKS: [tricks::Trick; 28] = {
     use tricks::Trick::*;
     [
         Announce,
@@ -40,6 +40,7 @@ const TRICKS: [tricks::Trick; 27] = {
         Resources,
         Smuggle,
         Spin,
+        SpinBetween,
         SpinLater,
         Token,
         Trap,
@@ -163,7 +164,7 @@ mod plugin {
                 .map_err(|code| format!("after {number} requests: {code:?}"))?;
             response.subscribe().block();
             match response.get() {
-                Some(Ok(Ok(_))) => all.push((stream, body)),
+                Some(Ok(Ok(incoming))) => all.push((stream, body, incoming)),
                 other => return Err(format!("after {number} requests: {other:?}")),
             }
         }

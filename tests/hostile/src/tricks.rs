@@ -48,6 +48,8 @@ pub(crate) enum Trick {
     Smuggle,
     /// Computes for ever.
     Spin,
+    /// Computes for a moment between requests, for ever.
+    SpinBetween,
     /// Computes for ever after a response.
     SpinLater,
     /// Sends a token of its own.
@@ -86,6 +88,7 @@ impl Trick {
             Trick::Resources => "resources",
             Trick::Smuggle => "smuggle",
             Trick::Spin => "spin",
+            Trick::SpinBetween => "spin-between",
             Trick::SpinLater => "spin-later",
             Trick::Token => "token",
             Trick::Trap => "trap",
