@@ -8,6 +8,9 @@ use std::ops::Range;
 const MIN_SECRET: usize = 4;
 /// So many consecutive characters of a token are removed wherever they stand.
 const MIN_PART: usize = 8;
+/// A part with fewer distinct characters tells nothing of a token, and may be a part of any id: Consul's anonymous token is
+/// almost all zeros.
+const MIN_DISTINCT: usize = 4;
 /// Marks truncated text.
 pub const CUT: char = '…';
 /// Stands for what was removed.
@@ -67,8 +70,8 @@ impl<'a> Redactor<'a> {
 struct Forms {
     /// Parts of [`MIN_PART`] bytes, as numbers in ascending order.
     parts: Vec<u64>,
-    /// Forms that are shorter than a part.
-    short: Vec<Vec<u8>>,
+    /// Forms that are removed as a whole: those that are shorter than a part, or have parts that tell nothing.
+    whole: Vec<Vec<u8>>,
     /// The token as it is, whose beginning is removed at the end of a text.
     plain: Vec<u8>,
 }
@@ -90,13 +93,18 @@ impl Forms {
             }
         }
         let windows = forms.iter().flat_map(|form| form.windows(MIN_PART));
-        let mut parts: Vec<u64> = windows.map(|part| part.iter().fold(0, next)).collect();
+        let telling = windows.filter(|part| is_telling(part, MIN_DISTINCT));
+        let mut parts: Vec<u64> = telling.map(|part| part.iter().fold(0, next)).collect();
         parts.sort_unstable();
         parts.dedup();
-        forms.retain(|form| (MIN_SECRET..MIN_PART).contains(&form.len()));
+        forms.retain(|form| {
+            let mut windows = form.windows(MIN_PART);
+            form.len() >= MIN_SECRET
+                && (form.len() < MIN_PART || windows.any(|part| !is_telling(part, MIN_DISTINCT)))
+        });
         Forms {
             parts,
-            short: forms,
+            whole: forms,
             plain,
         }
     }
@@ -110,7 +118,7 @@ impl Forms {
             if end >= MIN_PART && self.parts.binary_search(&part).is_ok() {
                 found(end - MIN_PART..end);
             }
-            for form in &self.short {
+            for form in &self.whole {
                 if text.get(..end).is_some_and(|text| text.ends_with(form)) {
                     found(end - form.len()..end);
                 }
@@ -129,9 +137,11 @@ impl Forms {
             });
         }
         for (end, _) in text.match_indices(CUT).chain([(text.len(), "")]) {
-            let beginning = (MIN_SECRET..self.plain.len())
-                .rev()
-                .find(|length| lower.as_bytes()[..end].ends_with(&self.plain[..*length]));
+            let beginning = (MIN_SECRET..self.plain.len()).rev().find(|length| {
+                let beginning = &self.plain[..*length];
+                lower.as_bytes()[..end].ends_with(beginning)
+                    && is_telling(beginning, MIN_DISTINCT - 1)
+            });
             if let Some(length) = beginning {
                 secret[end - length..end].fill(true);
             }
@@ -170,6 +180,12 @@ fn base64(bytes: &[u8], last: &[u8; 2]) -> String {
         }
     }
     text
+}
+
+/// Whether a part of a token has so many distinct characters.
+fn is_telling(part: &[u8], distinct: usize) -> bool {
+    let first = |place: &usize| !part[..*place].contains(&part[*place]);
+    (0..part.len()).filter(first).take(distinct).count() == distinct
 }
 
 /// The last 8 bytes as a number, after one more.
@@ -226,6 +242,15 @@ mod tests {
         ] {
             assert_eq!(redactor.text(text), clean);
         }
+        // Consul's anonymous token has hardly a part that is its own.
+        let anonymous = "00000000-0000-0000-0000-000000000002";
+        let redactor = Redactor::new(Some(anonymous));
+        assert_eq!(
+            redactor.text(&format!("token {anonymous}.")),
+            "token <token>."
+        );
+        let id = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(redactor.text(id), id);
         assert_eq!(Redactor::new(Some("abc")).text("abc"), "abc");
         assert_eq!(Redactor::new(None).text("abc"), "abc");
     }

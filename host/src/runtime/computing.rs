@@ -96,16 +96,18 @@ impl Share {
         &self,
         slot: Arc<Slot>,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
+    ) -> wasmtime::Result<T> {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let _slot = slot;
             work.await
         });
         match task.join_next().await {
-            Some(Ok(result)) => result,
-            // Nobody else can end the task.
-            Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+            Some(Ok(result)) => Ok(result),
+            Some(Err(failed)) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(cancelled) => Err(wasmtime::Error::new(cancelled)),
+            },
             None => unreachable!("a task was spawned"),
         }
     }

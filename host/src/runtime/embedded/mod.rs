@@ -258,7 +258,7 @@ async fn in_turn<T: Send + 'static>(
         let result = tokio::time::timeout_at(deadline, spent).await;
         (result, left)
     };
-    let (result, left) = call.computing.run(call.slot.clone(), work).await;
+    let (result, left) = call.computing.run(call.slot.clone(), work).await?;
     *budget = left;
     result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
 }

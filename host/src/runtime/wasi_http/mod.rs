@@ -67,7 +67,7 @@ impl Plugin {
                 Err(_) => Err(Trap::Interrupt.into()),
             }
         };
-        computing.run(slot, run).await
+        computing.run(slot, run).await?
     }
 }
 
