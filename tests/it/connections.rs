@@ -116,7 +116,8 @@ async fn clients_of_a_runtime_share_the_bound_on_idle_connections() {
 async fn at_the_bound_an_idle_connection_makes_room() {
     let runtime = Runtime::with_calls(1).unwrap();
     let servers = Servers::start(70);
-    servers.visit(&client(&runtime)).await;
+    let client = client(&runtime);
+    servers.visit(&client).await;
     until("32 are left", || servers.open() == 32).await;
 }
 

@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const CLIENT_IDLE: usize = 32;
 /// Idle connections that all clients of a runtime keep.
 const RUNTIME_IDLE: usize = 128;
+/// After this time without use, a connection has no next request yet.
+const SETTLED: Duration = Duration::from_millis(50);
 /// Names that a client resolves at once. The system cannot be told to stop.
 const LOOKUPS: usize = 8;
 /// A new connection that is not used by then was made in vain: another became free before.
@@ -28,16 +30,19 @@ pub(crate) struct Connections {
 /// The connections that could be closed, in the order in which they came to rest.
 #[derive(Default)]
 struct Idle {
-    connections: BTreeMap<u64, Arc<Connection>>,
+    connections: BTreeMap<u64, Resting>,
     next: u64,
+}
+
+struct Resting {
+    connection: Arc<Connection>,
+    since: Instant,
 }
 
 /// A client's share of the connections of a runtime.
 pub(crate) struct Share {
     all: Arc<Connections>,
     open: Limit,
-    /// How many of its connections are idle. Changed under the lock of these.
-    idle: AtomicUsize,
     lookups: Arc<Semaphore>,
 }
 
@@ -97,7 +102,6 @@ impl Connections {
         Arc::new(Share {
             all: self.clone(),
             open: Limit::new(calls.saturating_add(CLIENT_IDLE)),
-            idle: AtomicUsize::new(0),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
     }
@@ -115,19 +119,55 @@ impl Connections {
     fn oldest(&self, of: Option<&Share>) -> Option<(u64, Arc<Connection>)> {
         let mut idle = lock(&self.idle);
         let mut counts: HashMap<*const Share, usize> = HashMap::new();
-        for connection in idle.connections.values() {
-            *counts.entry(Arc::as_ptr(&connection.share)).or_default() += 1;
+        for resting in idle.connections.values() {
+            *counts.entry(resting.client()).or_default() += 1;
         }
         let of = match of {
             Some(share) => std::ptr::from_ref(share),
             None => counts.into_iter().max_by_key(|(_, count)| *count)?.0,
         };
         let mut connections = idle.connections.iter();
-        let (place, _) = connections.find(|(_, connection)| {
-            Arc::as_ptr(&connection.share) == of && connection.is_worth_closing()
-        })?;
+        let (place, _) = connections
+            .find(|(_, resting)| resting.client() == of && resting.connection.is_worth_closing())?;
         let place = *place;
-        Some((place, idle.remove(place)?))
+        Some((place, idle.connections.remove(&place)?.connection))
+    }
+
+    /// Closes idle connections beyond the bounds. While calls are running, those that came to rest just now are left: the
+    /// next call may have one already, and has written nothing yet.
+    pub(crate) fn tidy(&self, calls_are_running: bool) {
+        let mut surplus = Vec::new();
+        {
+            let idle = lock(&self.idle);
+            let mut total = idle.connections.len();
+            if total <= CLIENT_IDLE {
+                return;
+            }
+            let mut counts: HashMap<*const Share, usize> = HashMap::new();
+            for resting in idle.connections.values() {
+                *counts.entry(resting.client()).or_default() += 1;
+            }
+            for (place, resting) in &idle.connections {
+                let Some(count) = counts.get_mut(&resting.client()) else {
+                    continue;
+                };
+                let settled = !calls_are_running || resting.since.elapsed() > SETTLED;
+                if settled && (*count > CLIENT_IDLE || total > RUNTIME_IDLE) {
+                    (*count, total) = (*count - 1, total - 1);
+                    surplus.push((*place, resting.connection.clone()));
+                }
+            }
+        }
+        for (place, connection) in surplus {
+            lock(&self.idle).connections.remove(&place);
+            connection.close(place);
+        }
+    }
+}
+
+impl Resting {
+    fn client(&self) -> *const Share {
+        Arc::as_ptr(&self.connection.share)
     }
 }
 
@@ -135,15 +175,10 @@ impl Idle {
     fn insert(&mut self, connection: Arc<Connection>) -> u64 {
         let place = self.next;
         self.next += 1;
-        connection.share.idle.fetch_add(1, Ordering::Relaxed);
-        self.connections.insert(place, connection);
+        let since = Instant::now();
+        self.connections
+            .insert(place, Resting { connection, since });
         place
-    }
-
-    fn remove(&mut self, place: u64) -> Option<Arc<Connection>> {
-        let connection = self.connections.remove(&place)?;
-        connection.share.idle.fetch_sub(1, Ordering::Relaxed);
-        Some(connection)
     }
 }
 
@@ -229,7 +264,7 @@ impl Connection {
             state: Mutex::default(),
         });
         connection.rest(&mut lock(&connection.state));
-        connection.close_surplus();
+        connection.close_awaited();
         connection
     }
 
@@ -251,7 +286,7 @@ impl Connection {
         drop(state);
         if kept {
             // Another has to go in its place.
-            self.close_surplus();
+            self.close_awaited();
         }
     }
 
@@ -269,7 +304,7 @@ impl Connection {
         }
         self.rest(&mut state);
         drop(state);
-        self.close_surplus();
+        self.close_awaited();
     }
 
     /// A response was dropped before its end, so the connection is of no more use.
@@ -307,17 +342,16 @@ impl Connection {
 
     fn leave(&self, state: &mut State) {
         if let Some(place) = state.idle.take() {
-            lock(&self.share.all.idle).remove(place);
+            lock(&self.share.all.idle).connections.remove(&place);
         }
     }
 
-    /// Closes an idle connection if there are too many, or if somebody waits for one to be closed.
-    fn close_surplus(&self) {
+    /// Closes an idle connection if somebody waits for that.
+    fn close_awaited(&self) {
         let (share, all) = (&self.share, &self.share.all);
-        let of_all = lock(&all.idle).connections.len();
-        if share.idle.load(Ordering::Relaxed) > CLIENT_IDLE || share.open.lacks() {
+        if share.open.lacks() {
             all.close_one(Some(share));
-        } else if of_all > RUNTIME_IDLE || all.open.lacks() {
+        } else if all.open.lacks() {
             all.close_one(None);
         }
     }

@@ -154,11 +154,14 @@ impl Runtime {
             Linked::Plugin(Plugin::link(&engine, component)?)
         };
         let component = Arc::new(component);
-        let shared = component.clone();
-        let tidy = move || {
+        let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
+        let connections = Connections::new(slots);
+        let (shared, open) = (component.clone(), connections.clone());
+        let tidy = move |calls_are_running| {
             if let Linked::Embedded(embedded) = &*shared {
                 embedded.tidy();
             }
+            open.tidy(calls_are_running);
         };
         let ticker = Ticker::start(&engine, tidy)
             .map_err(|error| {
@@ -166,14 +169,13 @@ impl Runtime {
                     "cannot start the thread that interrupts components: {error}; raise the limit of threads or of address space (`ulimit -u`, `ulimit -v`)"
                 ))
             })?;
-        let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Runtime(Arc::new(Inner {
             ticker,
             component,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
             keepable: Arc::new(Semaphore::new(slots / KEPT)),
-            connections: Connections::new(slots),
+            connections,
             computing: Arc::default(),
         })))
     }

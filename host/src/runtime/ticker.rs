@@ -24,10 +24,10 @@ struct Ticking {
 
 impl Ticking {
     /// Does the last of the work, and sleeps until it is woken.
-    fn sleep(&self, work: &impl Fn()) {
+    fn sleep(&self, work: &impl Fn(bool)) {
         // From here on, a call that begins or ends wakes the thread.
         self.asleep.store(true, Ordering::SeqCst);
-        work();
+        work(false);
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         while !*woken
             && self.running.load(Ordering::SeqCst) == 0
@@ -51,10 +51,10 @@ impl Ticking {
 }
 
 impl Ticker {
-    /// Does `work` at every tick, and once more when no call is running.
+    /// Does `work` at every tick, and once more when no call is running, which its argument tells.
     pub(super) fn start(
         engine: &Engine,
-        work: impl Fn() + Send + 'static,
+        work: impl Fn(bool) + Send + 'static,
     ) -> std::io::Result<Ticker> {
         let ticking = Arc::new(Ticking::default());
         let (engine, shared) = (engine.clone(), ticking.clone());
@@ -67,7 +67,7 @@ impl Ticker {
                     } else {
                         std::thread::sleep(TICK);
                         engine.increment_epoch();
-                        work();
+                        work(true);
                     }
                 }
             })?;
