@@ -5,13 +5,14 @@
 use super::Slot;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use wasmtime::Trap;
 
 /// How long a component may compute in one call. The largest response that the built-in one reads takes it 0.3 s.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -83,6 +84,12 @@ struct Lines {
 }
 
 impl Lines {
+    /// A place, if nobody waits for one.
+    fn free_place(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let own = self.own.clone().try_acquire_owned().ok()?;
+        Some([own, self.all.clone().try_acquire_owned().ok()?])
+    }
+
     async fn place(&self) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
         let own = self.own.clone().acquire_owned().await?;
         Ok([own, self.all.clone().acquire_owned().await?])
@@ -90,9 +97,61 @@ impl Lines {
 }
 
 impl Share {
-    /// Runs a component in a task of its own. The task goes on when nobody polls the call, so that no place is held by what
-    /// is not running; it ends when the call is dropped, and until then keeps the call's slot.
+    /// Runs a component that yields at every tick, until a deadline. As long as it computes for moments only and there is
+    /// a place, it runs here, and then in a task of its own.
     pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        budget: &mut Budget,
+        deadline: tokio::time::Instant,
+        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
+    ) -> wasmtime::Result<T> {
+        let mut work = Box::pin(work);
+        let here = tokio::time::timeout_at(deadline, self.briefly(budget, work.as_mut()));
+        match here.await {
+            Ok(Some(result)) => return result,
+            Ok(None) => {}
+            Err(_) => return Err(Trap::Interrupt.into()),
+        }
+        let (share, mut left) = (self.clone(), std::mem::take(budget));
+        let rest = async move {
+            let spent = left.spend(&share, work);
+            let result = tokio::time::timeout_at(deadline, spent).await;
+            (result, left)
+        };
+        let (result, left) = self.in_task(slot.clone(), rest).await?;
+        *budget = left;
+        result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
+    }
+
+    /// Runs a component until it takes long, or there is no place for it.
+    async fn briefly<T>(
+        &self,
+        budget: &mut Budget,
+        mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> Option<wasmtime::Result<T>> {
+        let lines = self.lines();
+        loop {
+            if budget.0.is_zero() {
+                return Some(Err(wasmtime::Error::new(Exhausted)));
+            }
+            let place = lines.free_place()?;
+            let begun = Instant::now();
+            let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            drop(place);
+            let took = begun.elapsed();
+            budget.0 = budget.0.saturating_sub(took);
+            match polled {
+                Poll::Ready(result) => return Some(result),
+                Poll::Pending if took < LONG => woken().await,
+                Poll::Pending => return None,
+            }
+        }
+    }
+
+    /// Goes on in a task of its own. The task goes on when nobody polls the call, so that no place is held by what is not
+    /// running; it ends when the call is dropped, and until then keeps the call's slot.
+    async fn in_task<T: Send + 'static>(
         &self,
         slot: Arc<Slot>,
         work: impl Future<Output = T> + Send + 'static,
@@ -122,7 +181,7 @@ impl Share {
 
 impl Budget {
     /// Runs a component that yields at every tick. It has a place while it computes, but not while it waits.
-    pub(super) async fn spend<T>(
+    async fn spend<T>(
         &mut self,
         share: &Share,
         work: impl Future<Output = wasmtime::Result<T>>,
@@ -130,6 +189,9 @@ impl Budget {
         let lines = share.lines();
         let mut work = pin!(work);
         loop {
+            if self.0.is_zero() {
+                return Err(wasmtime::Error::new(Exhausted));
+            }
             let place = lines.place().await?;
             let begun = Instant::now();
             let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
@@ -137,9 +199,6 @@ impl Budget {
             self.0 = self.0.saturating_sub(took);
             match polled {
                 Poll::Ready(result) => return result,
-                Poll::Pending if self.0.is_zero() => {
-                    return Err(wasmtime::Error::new(Exhausted));
-                }
                 Poll::Pending if took < LONG => {
                     drop(place);
                     woken().await;

@@ -251,14 +251,6 @@ async fn in_turn<T: Send + 'static>(
     budget: &mut Budget,
     work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
 ) -> wasmtime::Result<T> {
-    let (share, mut left) = (call.computing.clone(), std::mem::take(budget));
-    let deadline = call.deadline;
-    let work = async move {
-        let spent = left.spend(&share, work);
-        let result = tokio::time::timeout_at(deadline, spent).await;
-        (result, left)
-    };
-    let (result, left) = call.computing.run(call.slot.clone(), work).await?;
-    *budget = left;
-    result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
+    let run = call.computing.run(&call.slot, budget, call.deadline, work);
+    run.await
 }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use hooks::Hooks;
 use tokio::time::Instant;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, ResourceTable};
-use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
@@ -56,18 +56,10 @@ impl Plugin {
         let (instances, function) = (self.instances.clone(), *self.functions.of(operation));
         let (deadline, computing, slot) =
             (call.deadline, call.computing.clone(), call.slot.clone());
-        let share = computing.clone();
-        let run = async move {
-            let run = run(&instances, &function, call, parameters);
-            let mut budget = Budget::default();
-            let run = budget.spend(&share, run);
-            // The component may wait for something that never happens.
-            match tokio::time::timeout_at(deadline, run).await {
-                Ok(result) => result,
-                Err(_) => Err(Trap::Interrupt.into()),
-            }
-        };
-        computing.run(slot, run).await?
+        let run = async move { run(&instances, &function, call, parameters).await };
+        // The component may wait for something that never happens, so there is a deadline besides the interruption.
+        let mut budget = Budget::default();
+        computing.run(&slot, &mut budget, deadline, run).await
     }
 }
 
