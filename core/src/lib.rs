@@ -9,6 +9,7 @@
 //! | [`session_id`] | the form of session ids |
 //! | [`duration`] | durations as Go, JSON and the WIT package write them |
 //! | [`error`] | the error of every operation, and its JSON form |
+//! | [`descriptors`] | whether the process may open more files and connections |
 //! | [`redact`] | removal of tokens from text |
 //! | [`terminal`] | escaping of characters that a terminal would act on |
 //!
@@ -19,6 +20,7 @@
 
 pub mod address;
 pub mod arguments;
+pub mod descriptors;
 pub mod duration;
 pub mod error;
 pub mod parameters;

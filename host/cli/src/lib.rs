@@ -25,6 +25,7 @@ mod table;
 
 use args::{Cli, Command};
 use consul_session::{Error, ErrorKind};
+use consul_session_core::descriptors;
 use std::process::ExitCode;
 
 /// Runs the program with the arguments of the process.
@@ -73,22 +74,8 @@ fn run() -> ExitCode {
 /// The executor of one command.
 fn executor() -> Result<tokio::runtime::Runtime, Error> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    // The executor would panic without them.
-    descriptors_for_an_executor()
-        .and_then(|()| builder.enable_all().build())
+    // Without as many descriptors it would panic.
+    descriptors::lack(8)
+        .map_or_else(|| builder.enable_all().build(), Err)
         .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start: {error}")))
-}
-
-/// Whether the process may open as many descriptors as an executor needs.
-fn descriptors_for_an_executor() -> std::io::Result<()> {
-    let sockets = [(); 8].map(|()| std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)));
-    // A machine without this address is no reason to fail.
-    let is_lack = |error: &std::io::Error| matches!(error.raw_os_error(), Some(23 | 24 | 10024));
-    match sockets
-        .into_iter()
-        .find_map(|socket| socket.err().filter(is_lack))
-    {
-        Some(lack) => Err(lack),
-        None => Ok(()),
-    }
 }

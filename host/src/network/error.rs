@@ -1,11 +1,11 @@
 //! Why a request failed: the kind that the component sees, and the detail that only the host knows.
 
 use super::tls_error;
+use consul_session_core::descriptors;
 use rustls::AlertDescription;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
 
 /// A failed request.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl RequestError {
 
     /// An error while connecting to an address.
     pub(super) fn from_dial(error: &io::Error) -> RequestError {
-        if is_out_of_descriptors(error) {
+        if descriptors::is_lack(error) {
             return RequestError::new(Kind::TooMany, OUT_OF_DESCRIPTORS);
         }
         let kind = match error.kind() {
@@ -201,18 +201,11 @@ impl fmt::Display for RequestError {
 
 impl StdError for RequestError {}
 
-/// What is said when the process, or the machine, has no descriptor left.
+/// The message when no descriptor is left.
 pub(crate) const OUT_OF_DESCRIPTORS: &str =
     "this process may open no more files or connections; raise its limit (`ulimit -n`)";
 
 /// Whether there are fewer descriptors left than looking up a name takes.
 pub(crate) fn out_of_descriptors() -> bool {
-    let sockets = [(); 3].map(|()| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
-    let failed = sockets.iter().find_map(|socket| socket.as_ref().err());
-    failed.is_some_and(is_out_of_descriptors)
-}
-
-/// Whether the process, or the machine, has no descriptor left: `EMFILE`, `ENFILE`, or `WSAEMFILE` on Windows.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24 | 10024))
+    descriptors::lack(3).is_some()
 }
