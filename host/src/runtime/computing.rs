@@ -5,7 +5,7 @@
 use super::Slot;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -94,35 +94,6 @@ impl Lines {
         let own = self.own.clone().acquire_owned().await?;
         Ok([own, self.all.clone().acquire_owned().await?])
     }
-}
-
-impl Share {
-    /// Runs a component that yields at every tick, until a deadline. As long as it computes for moments only and there is
-    /// a place, it runs here, and then in a task of its own.
-    pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        slot: &Arc<Slot>,
-        budget: &mut Budget,
-        deadline: tokio::time::Instant,
-        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
-    ) -> wasmtime::Result<T> {
-        let mut work = Box::pin(work);
-        let here = tokio::time::timeout_at(deadline, self.briefly(budget, work.as_mut()));
-        match here.await {
-            Ok(Some(result)) => return result,
-            Ok(None) => {}
-            Err(_) => return Err(Trap::Interrupt.into()),
-        }
-        let (share, mut left) = (self.clone(), std::mem::take(budget));
-        let rest = async move {
-            let spent = left.spend(&share, work);
-            let result = tokio::time::timeout_at(deadline, spent).await;
-            (result, left)
-        };
-        let (result, left) = self.in_task(slot.clone(), rest).await?;
-        *budget = left;
-        result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
-    }
 
     /// Runs a component until it takes long, or there is no place for it.
     async fn briefly<T>(
@@ -130,23 +101,71 @@ impl Share {
         budget: &mut Budget,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> Option<wasmtime::Result<T>> {
-        let lines = self.lines();
         loop {
-            if budget.0.is_zero() {
-                return Some(Err(wasmtime::Error::new(Exhausted)));
-            }
-            let place = lines.free_place()?;
-            let begun = Instant::now();
-            let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            let place = self.free_place()?;
+            let polled = budget.poll(work.as_mut()).await;
             drop(place);
-            let took = begun.elapsed();
-            budget.0 = budget.0.saturating_sub(took);
             match polled {
-                Poll::Ready(result) => return Some(result),
-                Poll::Pending if took < LONG => woken().await,
-                Poll::Pending => return None,
+                Polled::Ended(result) => return Some(result),
+                Polled::Yielded => return None,
+                Polled::Waits => woken().await,
             }
         }
+    }
+
+    /// Runs a component to its end. It has a place while it computes, but not while it waits.
+    async fn in_turn<T>(
+        &self,
+        budget: &mut Budget,
+        mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> wasmtime::Result<T> {
+        loop {
+            let place = self.place().await?;
+            match budget.poll(work.as_mut()).await {
+                Polled::Ended(result) => return result,
+                Polled::Waits => {
+                    drop(place);
+                    woken().await;
+                }
+                Polled::Yielded => {
+                    // With its place, so that nobody computes before the executor has looked after the network. Otherwise
+                    // it would do so after 61 turns. The first pause ends at once, because the component has woken the
+                    // task.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+}
+
+impl Share {
+    /// Runs a component that yields at every tick, until a deadline. As long as it computes for moments only and there is
+    /// a place, it runs here, and then in a task of its own.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        slot: &Arc<Slot>,
+        budget: &mut Budget,
+        deadline: tokio::time::Instant,
+        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
+    ) -> wasmtime::Result<T> {
+        budget.check()?;
+        let (lines, mut work) = (self.lines(), Box::pin(work));
+        let here = tokio::time::timeout_at(deadline, lines.briefly(budget, work.as_mut()));
+        match here.await {
+            Ok(Some(result)) => return result,
+            Ok(None) => {}
+            Err(_) => return Err(Trap::Interrupt.into()),
+        }
+        let mut left = std::mem::take(budget);
+        let rest = async move {
+            let spent = lines.in_turn(&mut left, work.as_mut());
+            let result = tokio::time::timeout_at(deadline, spent).await;
+            (result, left)
+        };
+        let (result, left) = self.in_task(slot.clone(), rest).await?;
+        *budget = left;
+        result.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
     }
 
     /// Goes on in a task of its own. The task goes on when nobody polls the call, so that no place is held by what is not
@@ -179,38 +198,37 @@ impl Share {
     }
 }
 
+/// What a component did when it was polled.
+enum Polled<T> {
+    Ended(wasmtime::Result<T>),
+    /// It has more to compute.
+    Yielded,
+    /// It waits for something.
+    Waits,
+}
+
 impl Budget {
-    /// Runs a component that yields at every tick. It has a place while it computes, but not while it waits.
-    async fn spend<T>(
+    fn check(&self) -> wasmtime::Result<()> {
+        if self.0.is_zero() {
+            return Err(wasmtime::Error::new(Exhausted));
+        }
+        Ok(())
+    }
+
+    /// Polls a component, which spends time.
+    async fn poll<T>(
         &mut self,
-        share: &Share,
-        work: impl Future<Output = wasmtime::Result<T>>,
-    ) -> wasmtime::Result<T> {
-        let lines = share.lines();
-        let mut work = pin!(work);
-        loop {
-            if self.0.is_zero() {
-                return Err(wasmtime::Error::new(Exhausted));
-            }
-            let place = lines.place().await?;
-            let begun = Instant::now();
-            let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-            let took = begun.elapsed();
-            self.0 = self.0.saturating_sub(took);
-            match polled {
-                Poll::Ready(result) => return result,
-                Poll::Pending if took < LONG => {
-                    drop(place);
-                    woken().await;
-                }
-                Poll::Pending => {
-                    // With its place, so that nobody computes before the executor has looked after the network. Otherwise
-                    // it would do so after 61 turns. The first pause ends at once, because the component has woken the
-                    // task.
-                    tokio::task::yield_now().await;
-                    tokio::task::yield_now().await;
-                }
-            }
+        mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> Polled<T> {
+        let begun = Instant::now();
+        let polled = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        let took = begun.elapsed();
+        self.0 = self.0.saturating_sub(took);
+        match (polled, self.check()) {
+            (Poll::Ready(result), _) => Polled::Ended(result),
+            (Poll::Pending, Err(exhausted)) => Polled::Ended(Err(exhausted)),
+            (Poll::Pending, Ok(())) if took < LONG => Polled::Waits,
+            (Poll::Pending, Ok(())) => Polled::Yielded,
         }
     }
 }
