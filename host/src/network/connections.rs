@@ -3,7 +3,7 @@
 
 use super::error::{Kind, RequestError};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -37,6 +37,8 @@ struct Idle {
 struct Resting {
     connection: Arc<Connection>,
     since: Instant,
+    /// Whether it has carried a request.
+    used: bool,
 }
 
 /// A client's share of the connections of a runtime.
@@ -64,8 +66,6 @@ pub(super) struct Permits {
 /// What is known about an open connection besides its stream.
 pub(crate) struct Connection {
     share: Arc<Share>,
-    made: Instant,
-    used: AtomicBool,
     /// Locked before the idle connections.
     state: Mutex<State>,
 }
@@ -118,17 +118,13 @@ impl Connections {
     /// Takes the connection that [`Connections::close_one`] is about.
     fn oldest(&self, of: Option<&Share>) -> Option<(u64, Arc<Connection>)> {
         let mut idle = lock(&self.idle);
-        let mut counts: HashMap<*const Share, usize> = HashMap::new();
-        for resting in idle.connections.values() {
-            *counts.entry(resting.client()).or_default() += 1;
-        }
         let of = match of {
             Some(share) => std::ptr::from_ref(share),
-            None => counts.into_iter().max_by_key(|(_, count)| *count)?.0,
+            None => idle.counts().into_iter().max_by_key(|(_, count)| *count)?.0,
         };
         let mut connections = idle.connections.iter();
         let (place, _) = connections
-            .find(|(_, resting)| resting.client() == of && resting.connection.is_worth_closing())?;
+            .find(|(_, resting)| resting.client() == of && resting.is_worth_closing())?;
         let place = *place;
         Some((place, idle.connections.remove(&place)?.connection))
     }
@@ -138,28 +134,24 @@ impl Connections {
     pub(crate) fn tidy(&self, calls_are_running: bool) {
         let mut surplus = Vec::new();
         {
-            let idle = lock(&self.idle);
+            let mut idle = lock(&self.idle);
             let mut total = idle.connections.len();
             if total <= CLIENT_IDLE {
                 return;
             }
-            let mut counts: HashMap<*const Share, usize> = HashMap::new();
-            for resting in idle.connections.values() {
-                *counts.entry(resting.client()).or_default() += 1;
-            }
-            for (place, resting) in &idle.connections {
-                let Some(count) = counts.get_mut(&resting.client()) else {
-                    continue;
-                };
+            let mut counts = idle.counts();
+            idle.connections.retain(|place, resting| {
+                let count = counts.entry(resting.client()).or_default();
                 let settled = !calls_are_running || resting.since.elapsed() > SETTLED;
-                if settled && (*count > CLIENT_IDLE || total > RUNTIME_IDLE) {
+                let stays = !settled || *count <= CLIENT_IDLE && total <= RUNTIME_IDLE;
+                if !stays {
                     (*count, total) = (*count - 1, total - 1);
                     surplus.push((*place, resting.connection.clone()));
                 }
-            }
+                stays
+            });
         }
         for (place, connection) in surplus {
-            lock(&self.idle).connections.remove(&place);
             connection.close(place);
         }
     }
@@ -169,16 +161,33 @@ impl Resting {
     fn client(&self) -> *const Share {
         Arc::as_ptr(&self.connection.share)
     }
+
+    /// Whether it has been used, or should have been by now.
+    fn is_worth_closing(&self) -> bool {
+        self.used || self.since.elapsed() > UNUSED
+    }
 }
 
 impl Idle {
-    fn insert(&mut self, connection: Arc<Connection>) -> u64 {
+    fn insert(&mut self, connection: Arc<Connection>, used: bool) -> u64 {
         let place = self.next;
         self.next += 1;
-        let since = Instant::now();
-        self.connections
-            .insert(place, Resting { connection, since });
+        let resting = Resting {
+            connection,
+            since: Instant::now(),
+            used,
+        };
+        self.connections.insert(place, resting);
         place
+    }
+
+    /// How many each client has.
+    fn counts(&self) -> HashMap<*const Share, usize> {
+        let mut counts = HashMap::new();
+        for resting in self.connections.values() {
+            *counts.entry(resting.client()).or_default() += 1;
+        }
+        counts
     }
 }
 
@@ -259,8 +268,6 @@ impl Connection {
     pub(super) fn new(share: Arc<Share>) -> Arc<Connection> {
         let connection = Arc::new(Connection {
             share,
-            made: Instant::now(),
-            used: AtomicBool::new(false),
             state: Mutex::default(),
         });
         connection.rest(&mut lock(&connection.state));
@@ -274,14 +281,9 @@ impl Connection {
         if state.begun > 0 && !state.answered {
             return;
         }
-        self.used.store(true, Ordering::Relaxed);
         state.begun += 1;
         state.answered = false;
-        let kept = state.closing;
-        if kept {
-            state.closing = false;
-            self.count_closing(|closing| closing.fetch_sub(1, Ordering::SeqCst));
-        }
+        let kept = self.end_closing(&mut state);
         self.leave(&mut state);
         drop(state);
         if kept {
@@ -330,14 +332,13 @@ impl Connection {
     pub(super) fn closed(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        if std::mem::take(&mut state.closing) {
-            self.count_closing(|closing| closing.fetch_sub(1, Ordering::SeqCst));
-        }
+        self.end_closing(&mut state);
         self.leave(&mut state);
     }
 
     fn rest(self: &Arc<Self>, state: &mut State) {
-        state.idle = Some(lock(&self.share.all.idle).insert(self.clone()));
+        let place = lock(&self.share.all.idle).insert(self.clone(), state.begun > 0);
+        state.idle = Some(place);
     }
 
     fn leave(&self, state: &mut State) {
@@ -356,11 +357,6 @@ impl Connection {
         }
     }
 
-    /// Whether it has been used, or should have been by now.
-    fn is_worth_closing(&self) -> bool {
-        self.used.load(Ordering::Relaxed) || self.made.elapsed() > UNUSED
-    }
-
     /// Closes the connection if it still rests at this place.
     fn close(&self, place: u64) -> bool {
         let mut state = lock(&self.state);
@@ -377,15 +373,25 @@ impl Connection {
             return;
         }
         state.closing = true;
-        self.count_closing(|closing| closing.fetch_add(1, Ordering::SeqCst));
+        for limit in self.limits() {
+            limit.closing.fetch_add(1, Ordering::SeqCst);
+        }
         if let Some(reader) = state.reader.take() {
             reader.wake();
         }
     }
 
-    fn count_closing(&self, count: impl Fn(&AtomicUsize) -> usize) {
-        count(&self.share.open.closing);
-        count(&self.share.all.open.closing);
+    /// It is no longer about to be closed. Returns whether it was.
+    fn end_closing(&self, state: &mut State) -> bool {
+        let was = std::mem::take(&mut state.closing);
+        for limit in self.limits().into_iter().filter(|_| was) {
+            limit.closing.fetch_sub(1, Ordering::SeqCst);
+        }
+        was
+    }
+
+    fn limits(&self) -> [&Limit; 2] {
+        [&self.share.open, &self.share.all.open]
     }
 }
 
