@@ -195,7 +195,7 @@ impl start::Guest for Hostile {
         let params: serde_json::Value = serde_json::from_str(&params).unwrap_or_default();
         let text = |name: &str| params[name].as_str().unwrap_or_default().to_owned();
         let argument = text("argument");
-        let Some(trick) = crate::named(&text("trick")) else {
+        let Some(trick) = Trick::named(&text("trick")) else {
             return done(Err("no such trick".to_owned()));
         };
         TRICK.set((trick, argument.clone(), 0));

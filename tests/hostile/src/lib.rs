@@ -13,48 +13,6 @@ mod bindings {
 #[cfg(target_arch = "wasm32")]
 mod tricks;
 
-/// Every trick. Those that a world does not know do nothing there.
-#[cfg(target_arch = "wasm32")]
-const TRICKS: [tricks::Trick; 28] = {
-    use tricks::Trick::*;
-    [
-        Announce,
-        Answer,
-        Authority,
-        Authorization,
-        Delete,
-        Expect,
-        Fail,
-        Flood,
-        Get,
-        Grow,
-        Headers,
-        Hoard,
-        Host,
-        Length,
-        Path,
-        Put,
-        ReadBody,
-        Recurse,
-        Remember,
-        Resources,
-        Smuggle,
-        Spin,
-        SpinBetween,
-        SpinLater,
-        Token,
-        Trap,
-        Unfinished,
-        Write,
-    ]
-};
-
-/// The trick of this name.
-#[cfg(target_arch = "wasm32")]
-fn named(name: &str) -> Option<tricks::Trick> {
-    TRICKS.into_iter().find(|trick| trick.name() == name)
-}
-
 #[cfg(all(target_arch = "wasm32", not(feature = "embedded")))]
 mod plugin {
     use crate::bindings::exports::consul::session::{action, sessions, types};
@@ -76,7 +34,7 @@ mod plugin {
             let text = |name: &str| params[name].as_str().unwrap_or_default();
             let argument = text("argument");
             // These two return values do not follow the interface.
-            let trick = crate::named(text("trick")).ok_or("no such trick")?;
+            let trick = Trick::named(text("trick")).ok_or("no such trick")?;
             if trick == Trick::Fail {
                 let (word, count) = argument.split_once(' ').unwrap_or_default();
                 return Err(word.repeat(count.parse().unwrap_or(0)));

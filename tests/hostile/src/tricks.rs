@@ -1,9 +1,32 @@
 //! The tricks, by name. The tests include this file, too, where a trick that no test plays does not compile.
 
-/// What a hostile component tries.
-#[deny(dead_code)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trick {
+macro_rules! tricks {
+    ($($(#[$documentation:meta])* $trick:ident,)*) => {
+        /// What a hostile component tries.
+        #[deny(dead_code)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Trick {
+            $($(#[$documentation])* $trick,)*
+        }
+
+        impl Trick {
+            /// The name of the trick in the parameters of a call.
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Trick::$trick => stringify!($trick),)*
+                }
+            }
+
+            /// The trick of this name.
+            #[cfg(target_arch = "wasm32")]
+            pub(crate) fn named(name: &str) -> Option<Trick> {
+                [$(Trick::$trick),*].into_iter().find(|trick| trick.name() == name)
+            }
+        }
+    };
+}
+
+tricks! {
     /// Sends a length without a body.
     Announce,
     /// Returns so many letters, which are no result.
@@ -60,40 +83,4 @@ pub(crate) enum Trick {
     Unfinished,
     /// Writes, and aborts.
     Write,
-}
-
-impl Trick {
-    /// The name of the trick in the parameters of a call.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Trick::Announce => "announce",
-            Trick::Answer => "answer",
-            Trick::Authority => "authority",
-            Trick::Authorization => "authorization",
-            Trick::Delete => "delete",
-            Trick::Expect => "expect",
-            Trick::Fail => "fail",
-            Trick::Flood => "flood",
-            Trick::Get => "get",
-            Trick::Grow => "grow",
-            Trick::Headers => "headers",
-            Trick::Hoard => "hoard",
-            Trick::Host => "host",
-            Trick::Length => "length",
-            Trick::Path => "path",
-            Trick::Put => "put",
-            Trick::ReadBody => "read-body",
-            Trick::Recurse => "recurse",
-            Trick::Remember => "remember",
-            Trick::Resources => "resources",
-            Trick::Smuggle => "smuggle",
-            Trick::Spin => "spin",
-            Trick::SpinBetween => "spin-between",
-            Trick::SpinLater => "spin-later",
-            Trick::Token => "token",
-            Trick::Trap => "trap",
-            Trick::Unfinished => "unfinished",
-            Trick::Write => "write",
-        }
-    }
 }
