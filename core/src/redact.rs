@@ -13,7 +13,7 @@ const MIN_PART: usize = 8;
 const MIN_DISTINCT: usize = 4;
 /// Marks truncated text.
 pub const CUT: char = '…';
-/// Stands for what was removed.
+/// What replaces a token.
 const REMOVED: &str = "<token>";
 
 /// Removes one token from text, or nothing if there is no token.

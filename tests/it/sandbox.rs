@@ -84,13 +84,17 @@ async fn agent_with(hostile: &Runtime, timeout: Duration) -> (DevAgent, Client) 
         .start()
         .await
         .unwrap();
-    let client = Client::builder()
+    let client = client_of(&agent, hostile, timeout);
+    (agent, client)
+}
+
+fn client_of(agent: &DevAgent, runtime: &Runtime, timeout: Duration) -> Client {
+    Client::builder()
         .address(agent.address())
         .token(Token::new("secret").unwrap())
         .timeout(timeout)
-        .build(hostile)
-        .unwrap();
-    (agent, client)
+        .build(runtime)
+        .unwrap()
 }
 
 /// Runs a trick that must fail with a message that contains `with`.
@@ -166,12 +170,7 @@ async fn stopped_component_may_have_applied_a_write() {
 async fn spinning_component_does_not_block_others() {
     for hostile in [plugin(), embedded()] {
         let (agent, client) = agent(hostile).await;
-        let neighbour = Client::builder()
-            .address(agent.address())
-            .token(Token::new("secret").unwrap())
-            .timeout(LONG)
-            .build(runtime())
-            .unwrap();
+        let neighbour = client_of(&agent, runtime(), LONG);
         let work = async {
             for _ in 0..3 {
                 neighbour.create(&NewSession::new()).await.unwrap();
@@ -212,12 +211,7 @@ async fn spinning_components_take_turns() {
             }
         });
         // A component of the same kind, which needs turns, too.
-        let neighbour = Client::builder()
-            .address(agent.address())
-            .token(Token::new("secret").unwrap())
-            .timeout(LONG)
-            .build(hostile)
-            .unwrap();
+        let neighbour = client_of(&agent, hostile, LONG);
         let list = Trick::Get.on(format!("{}/v1/session/list", agent.address()));
         let work = async {
             for _ in 0..3 {
@@ -229,7 +223,7 @@ async fn spinning_components_take_turns() {
             ended = spinning.join_next() => panic!("a component stopped spinning: {ended:?}"),
             () = work => {}
         }
-        // Each is polled once to begin with, and then a few times in a round, of which one computes.
+        // All are polled once when they start. After that, one computes in each round, with a few polls around it.
         let (turns, rounds) = (
             turns.load(Ordering::Relaxed),
             rounds.load(Ordering::Relaxed),

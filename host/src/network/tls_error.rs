@@ -120,7 +120,7 @@ pub(super) fn certificate(reason: &CertificateError) -> String {
     }
 }
 
-/// A name in a certificate, of which rustls says `DnsName("a")` or `IpAddress(127.0.0.1)`.
+/// The name itself, which rustls writes as `DnsName("a")` or `IpAddress(127.0.0.1)`.
 fn bare(name: &str) -> &str {
     let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
     inner.trim_matches(|c| matches!(c, '(' | ')' | '"'))

@@ -241,7 +241,7 @@ pub fn redaction(input: &[u8]) {
     let (token, text) = text.split_once('\0').unwrap_or(("", &text));
     let clean = Redactor::new(Some(token)).text(text);
     let (lower, token) = (clean.to_ascii_lowercase(), token.to_ascii_lowercase());
-    // What stands for it may itself be a part of a strange token.
+    // A token with these characters may share a part with `<token>`.
     if !token.contains(['<', '>']) {
         for part in token.as_bytes().windows(8) {
             let distinct: std::collections::HashSet<&u8> = part.iter().collect();
