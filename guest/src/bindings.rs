@@ -28,4 +28,4 @@ wit_bindgen::generate!({
     additional_derives_ignore: ["stream-error"],
 });
 
-pub use exports::consul::session::types;
+pub use exports::consul::session::{lock_types, types};

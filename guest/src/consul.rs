@@ -1,8 +1,10 @@
-//! The operations of Consul's session API, one request each.
+//! The operations of Consul's API, one request each.
 
+use crate::lock_types::Wait;
 use crate::request::{self, Consistency, Request};
 use crate::response::Context;
 use crate::session::StoredSession;
+use crate::transaction::{Entry, Refusal, Step};
 use crate::transport::{Call, Response, Transport};
 use crate::types::{Agent, NewSession, Session};
 use consul_session_core::duration::SECOND;
@@ -47,6 +49,23 @@ impl FromResponse for StoredSession {
 impl FromResponse for Session {
     fn sessions(context: &Context<'_>, response: &Response) -> Result<Vec<Session>> {
         context.decoded_sessions(response)
+    }
+}
+
+/// A transaction that Consul refused because of the state of a key.
+#[derive(Debug)]
+pub struct Refused {
+    /// The steps that failed, and why.
+    pub refusals: Vec<Refusal>,
+    /// The same as an error.
+    pub error: Error,
+}
+
+impl Refused {
+    /// Whether the step of this number failed for a reason that contains this text.
+    pub fn says(&self, step: usize, text: &str) -> bool {
+        let mut refusals = self.refusals.iter();
+        refusals.any(|refusal| refusal.step == step && refusal.what.contains(text))
     }
 }
 
@@ -116,6 +135,51 @@ impl<'a, T: Transport> Consul<'a, T> {
                 let message = format!("cannot {}: Consul returned no session", request.purpose);
                 Error::new(ErrorKind::NotFound, message)
             })
+        })
+        .await
+    }
+
+    /// Returns a key, and the index of the read.
+    pub async fn key(
+        &self,
+        key: &str,
+        consistency: Consistency,
+        wait: Option<&Wait>,
+    ) -> Result<(Option<Entry>, u64)> {
+        let request = request::read_key(self.agent, key, consistency, wait)?;
+        let (entries, index) = self
+            .exchange(&request, |context, response| context.entries(response))
+            .await?;
+        Ok((entries.into_iter().next(), index))
+    }
+
+    /// Returns the keys below a prefix, and the index of the read.
+    pub async fn keys_below(
+        &self,
+        prefix: &str,
+        consistency: Consistency,
+        wait: Option<&Wait>,
+    ) -> Result<(Vec<Entry>, u64)> {
+        let request = request::read_keys_below(self.agent, prefix, consistency, wait)?;
+        self.exchange(&request, |context, response| context.entries(response))
+            .await
+    }
+
+    /// Carries out all steps of a transaction, or none. Returns the keys that it changed or checked. `purpose` follows
+    /// "cannot" in errors, and `hint` follows what Consul says if it refuses the transaction.
+    pub async fn transact(
+        &self,
+        steps: &[Step<'_>],
+        purpose: String,
+        hint: &str,
+    ) -> Result<std::result::Result<Vec<Entry>, Refused>> {
+        let request = request::transaction(self.agent, steps, purpose);
+        self.exchange(&request, |context, response| {
+            let transacted = context.transacted(response)?;
+            Ok(transacted.map_err(|refusals| {
+                let error = context.conflict(response, &refusals, hint);
+                Refused { refusals, error }
+            }))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The exports of the world `embedded`: each operation begins in `start`, goes on with `resume`, and ends in `finish`.
 
-use crate::bindings::exports::consul::session::{finish, start, steps};
+use crate::bindings::exports::consul::session::{finish, finish_locks, start, start_locks, steps};
+use crate::lock_types::{Attempt, Holding, Lock, Membership, Place, Wait};
 use crate::operations;
 use crate::perform;
 use crate::steps::{Handover, Operation, Step};
@@ -27,17 +28,48 @@ thread_local! {
     static STATE: RefCell<State> = const { RefCell::new(State::Idle) };
 }
 
-/// The result of an operation.
-enum Finished {
-    Create(Result<String, Error>),
-    Destroy(Result<(), Error>),
-    Info(Result<Option<Session>, Error>),
-    Node(Result<Listing, Error>),
-    List(Result<Listing, Error>),
-    Renew(Result<Session, Error>),
-    Ensure(Result<Ensured, Error>),
-    Remove(Result<Vec<String>, Error>),
-    Action(Result<String, String>),
+/// Declares the results of operations, and a function of `finish` for each.
+macro_rules! finish {
+    ($($interface:path { $($name:ident $case:ident $result:ty,)* })*) => {
+        /// The result of an operation.
+        enum Finished {
+            $($($case($result),)*)*
+        }
+
+        $(impl $interface for Component {
+            $(fn $name() -> $result {
+                match finished() {
+                    Finished::$case(result) => result,
+                    _ => out_of_order(),
+                }
+            })*
+        })*
+    };
+}
+
+finish! {
+    finish::Guest {
+        create Create Result<String, Error>,
+        destroy Destroy Result<(), Error>,
+        info Info Result<Option<Session>, Error>,
+        node Node Result<Listing, Error>,
+        list List Result<Listing, Error>,
+        renew Renew Result<Session, Error>,
+        ensure Ensure Result<Ensured, Error>,
+        remove Remove Result<Vec<String>, Error>,
+        action Action Result<String, String>,
+    }
+    finish_locks::Guest {
+        acquire Acquire Result<Attempt, Error>,
+        release Release Result<bool, Error>,
+        holder Holder Result<Holding, Error>,
+        write Write Result<u64, Error>,
+        delete Delete Result<(), Error>,
+        join Join Result<(), Error>,
+        try_ Try Result<Attempt, Error>,
+        leave Leave Result<(), Error>,
+        places Places Result<Membership, Error>,
+    }
 }
 
 /// Begins an operation. Drops the one that was under way.
@@ -126,67 +158,52 @@ impl start::Guest for Component {
     }
 }
 
-impl finish::Guest for Component {
-    fn create() -> Result<String, Error> {
-        match finished() {
-            Finished::Create(result) => result,
-            _ => out_of_order(),
-        }
+impl start_locks::Guest for Component {
+    fn acquire(agent: Agent, lock: Lock, value: Vec<u8>, wait: Option<Wait>) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Acquire(operations::acquire(&agent, &lock, &value, wait.as_ref(), via).await)
+        })
     }
 
-    fn destroy() -> Result<(), Error> {
-        match finished() {
-            Finished::Destroy(result) => result,
-            _ => out_of_order(),
-        }
+    fn release(agent: Agent, lock: Lock, delete_key: bool) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Release(operations::release(&agent, &lock, delete_key, via).await)
+        })
     }
 
-    fn info() -> Result<Option<Session>, Error> {
-        match finished() {
-            Finished::Info(result) => result,
-            _ => out_of_order(),
-        }
+    fn holder(agent: Agent, key: String, wait: Option<Wait>) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Holder(operations::holder(&agent, &key, wait.as_ref(), via).await)
+        })
     }
 
-    fn node() -> Result<Listing, Error> {
-        match finished() {
-            Finished::Node(result) => result,
-            _ => out_of_order(),
-        }
+    fn write(agent: Agent, lock: Lock, key: String, value: Vec<u8>) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Write(operations::write(&agent, &lock, &key, &value, via).await)
+        })
     }
 
-    fn list() -> Result<Listing, Error> {
-        match finished() {
-            Finished::List(result) => result,
-            _ => out_of_order(),
-        }
+    fn delete(agent: Agent, lock: Lock, key: String) -> Option<Request> {
+        begin(async move |via| Finished::Delete(operations::delete(&agent, &lock, &key, via).await))
     }
 
-    fn renew() -> Result<Session, Error> {
-        match finished() {
-            Finished::Renew(result) => result,
-            _ => out_of_order(),
-        }
+    fn join(agent: Agent, place: Place, value: Vec<u8>) -> Option<Request> {
+        begin(async move |via| Finished::Join(operations::join(&agent, &place, &value, via).await))
     }
 
-    fn ensure() -> Result<Ensured, Error> {
-        match finished() {
-            Finished::Ensure(result) => result,
-            _ => out_of_order(),
-        }
+    fn try_(agent: Agent, place: Place, limit: u32, wait: Option<Wait>) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Try(operations::take_place(&agent, &place, limit, wait.as_ref(), via).await)
+        })
     }
 
-    fn remove() -> Result<Vec<String>, Error> {
-        match finished() {
-            Finished::Remove(result) => result,
-            _ => out_of_order(),
-        }
+    fn leave(agent: Agent, place: Place) -> Option<Request> {
+        begin(async move |via| Finished::Leave(operations::leave(&agent, &place, via).await))
     }
 
-    fn action() -> Result<String, String> {
-        match finished() {
-            Finished::Action(result) => result,
-            _ => out_of_order(),
-        }
+    fn places(agent: Agent, prefix: String, wait: Option<Wait>) -> Option<Request> {
+        begin(async move |via| {
+            Finished::Places(operations::places(&agent, &prefix, wait.as_ref(), via).await)
+        })
     }
 }

@@ -9,6 +9,7 @@ use crate::bindings::wasi::io::streams::StreamError;
 use crate::request::{Method, Request};
 use crate::transport::{
     Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind as Kind,
+    first_byte_timeout,
 };
 use consul_session_core::Scheme;
 
@@ -21,7 +22,7 @@ impl Transport for WasiHttp {
             .ok_or_else(|| other("it rejects a part of the request", false))?;
         // Also of a GET, which has no body: preview2-shim 0.26 leaks the connection of a request whose body is not finished.
         let body = outgoing.body().ok();
-        let response = handle(outgoing, Some(options(call.timeout)))
+        let response = handle(outgoing, Some(options(call, request)))
             .map_err(|code| from_code(&code, false))?;
         if let Some(body) = body {
             send_body(body, &request.body);
@@ -59,11 +60,11 @@ fn outgoing(call: &Call<'_>, request: &Request) -> Option<OutgoingRequest> {
 }
 
 /// The timeouts. A host that does not support them has limits of its own.
-fn options(timeout: u64) -> RequestOptions {
+fn options(call: &Call<'_>, request: &Request) -> RequestOptions {
     let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(Some(timeout));
-    let _ = options.set_first_byte_timeout(Some(timeout));
-    let _ = options.set_between_bytes_timeout(Some(timeout));
+    let _ = options.set_connect_timeout(Some(call.timeout));
+    let _ = options.set_first_byte_timeout(Some(first_byte_timeout(call, request)));
+    let _ = options.set_between_bytes_timeout(Some(call.timeout));
     options
 }
 

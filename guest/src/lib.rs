@@ -1,4 +1,4 @@
-//! The component of `consul-session`: session operations of HashiCorp Consul. Without features, it imports nothing and
+//! The component of `consul-session`: sessions and locks of HashiCorp Consul. Without features, it imports nothing and
 //! runs in steps (world `embedded`); with the feature `plugin`, it sends its requests over `wasi:http`.
 //!
 //! A call flows from top to bottom:
@@ -13,13 +13,15 @@
 //! | [`perform`] | carries out an action and builds its result |
 //! | [`ensure`] | idempotent operations by name, and convergence of racing callers |
 //! | [`difference`] | how a stored session differs from the requested attributes |
-//! | [`consul`] | the operations of the session API, one request each |
+//! | [`locks`] | the operations of the interface `locks` |
+//! | [`consul`] | the operations of Consul's API, one request each |
 //! | [`request`] | **a parameter becomes a request** |
 //! | [`transport`] | what the operations need from HTTP |
 //! | `steps` | operations that hand their requests to the host, one at a time |
 //! | `http` | HTTP over `wasi:http` (WebAssembly only) |
 //! | [`response`] | **a response becomes a value or an error** |
 //! | [`session`] | Consul's JSON of a session |
+//! | [`transaction`] | Consul's JSON of keys and transactions |
 //! | `memory` | the allocator (WebAssembly without WASI only) |
 //!
 //! Everything except `embedded`, `command`, `component`, `http` and `memory` is pure and tested natively. The types are those of `wit/`;
@@ -40,6 +42,7 @@ mod embedded;
 pub mod ensure;
 #[cfg(all(target_arch = "wasm32", feature = "plugin"))]
 mod http;
+pub mod locks;
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 mod memory;
 pub mod operations;
@@ -49,6 +52,7 @@ pub mod response;
 pub mod session;
 #[cfg(not(feature = "plugin"))]
 pub mod steps;
+pub mod transaction;
 pub mod transport;
 
-pub use bindings::types;
+pub use bindings::{lock_types, types};

@@ -1,8 +1,9 @@
-//! The operations of the interface `sessions`: each parses its parameters, carries out the exchanges and returns the WIT
+//! The operations of the interfaces `sessions` and `locks`: each parses its parameters, carries out the exchanges and returns the WIT
 //! value of its result.
 
 use crate::consul::{Consul, Sessions};
 use crate::ensure;
+use crate::lock_types::{Attempt, Holding, Lock, Membership, Place, Wait};
 use crate::request::Consistency;
 use crate::transport::Transport;
 use crate::types::{self, Agent, Ensured, Listing, NewSession, OnDifference, Session};
@@ -81,6 +82,85 @@ pub async fn remove(
         .into_iter()
         .map(|stored| stored.session.id)
         .collect())
+}
+
+/// Acquires a lock if it is free.
+pub async fn acquire(
+    agent: &Agent,
+    lock: &Lock,
+    value: &[u8],
+    wait: Option<&Wait>,
+    via: impl Transport,
+) -> Result<Attempt> {
+    Ok(Consul::new(agent, via)?.acquire(lock, value, wait).await?)
+}
+
+/// Releases a lock.
+pub async fn release(
+    agent: &Agent,
+    lock: &Lock,
+    delete_key: bool,
+    via: impl Transport,
+) -> Result<bool> {
+    Ok(Consul::new(agent, via)?.release(lock, delete_key).await?)
+}
+
+/// Returns who holds a lock.
+pub async fn holder(
+    agent: &Agent,
+    key: &str,
+    wait: Option<&Wait>,
+    via: impl Transport,
+) -> Result<Holding> {
+    Ok(Consul::new(agent, via)?.holder(key, wait).await?)
+}
+
+/// Writes a key while a lock is held.
+pub async fn write(
+    agent: &Agent,
+    lock: &Lock,
+    key: &str,
+    value: &[u8],
+    via: impl Transport,
+) -> Result<u64> {
+    Ok(Consul::new(agent, via)?.write(lock, key, value).await?)
+}
+
+/// Deletes a key while a lock is held.
+pub async fn delete(agent: &Agent, lock: &Lock, key: &str, via: impl Transport) -> Result<()> {
+    Ok(Consul::new(agent, via)?.delete(lock, key).await?)
+}
+
+/// Joins those who want a place in a semaphore.
+pub async fn join(agent: &Agent, place: &Place, value: &[u8], via: impl Transport) -> Result<()> {
+    Ok(Consul::new(agent, via)?.join(place, value).await?)
+}
+
+/// Takes a place in a semaphore if one is free.
+pub async fn take_place(
+    agent: &Agent,
+    place: &Place,
+    limit: u32,
+    wait: Option<&Wait>,
+    via: impl Transport,
+) -> Result<Attempt> {
+    let consul = Consul::new(agent, via)?;
+    Ok(consul.take_place(place, limit, wait).await?)
+}
+
+/// Gives up a place in a semaphore.
+pub async fn leave(agent: &Agent, place: &Place, via: impl Transport) -> Result<()> {
+    Ok(Consul::new(agent, via)?.leave(place).await?)
+}
+
+/// Returns who has a place in a semaphore.
+pub async fn places(
+    agent: &Agent,
+    prefix: &str,
+    wait: Option<&Wait>,
+    via: impl Transport,
+) -> Result<Membership> {
+    Ok(Consul::new(agent, via)?.places(prefix, wait).await?)
 }
 
 impl From<Sessions<Session>> for Listing {

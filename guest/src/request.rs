@@ -1,13 +1,16 @@
 //! Where a parameter becomes a request: the method, path, query and body of every operation.
 //!
-//! Nothing reaches a path unchecked: an id must be a UUID, and a node's name is percent-encoded.
+//! Nothing reaches a path unchecked: an id must be a UUID, a node's name is percent-encoded, and so is a key, of which none
+//! is accepted that Consul would rewrite.
 
+use crate::lock_types::Wait;
 use crate::session::create_body;
+use crate::transaction::{self, Step};
 use crate::types::{Agent, NewSession};
 use consul_session_core::duration::{MILLISECOND, SECOND};
 use consul_session_core::error::shown;
 use consul_session_core::{Error, Result, session_id};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
 /// Everything except the unreserved characters of RFC 3986.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC
@@ -15,6 +18,9 @@ const ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// The same for keys, whose slashes stay.
+const ENCODED_KEY: AsciiSet = ENCODED.remove(b'/');
 
 /// The TTLs that Consul accepts unless configured otherwise (`session_ttl_min`), in nanoseconds.
 const TTL: std::ops::RangeInclusive<u64> = 10 * SECOND..=86_400 * SECOND;
@@ -24,6 +30,12 @@ const MAX_NAME: usize = 4 << 20;
 
 /// Maximum length of a node's name in bytes. A DNS name has 253.
 const MAX_NODE: usize = 4 << 10;
+
+/// Maximum length of a key in bytes.
+const MAX_KEY: usize = 4 << 10;
+
+/// The longest time that Consul holds a response back, in nanoseconds.
+const MAX_WAIT: u64 = 600 * SECOND;
 
 /// The longest lock delay that Consul applies, whatever it stores, in nanoseconds.
 const MAX_LOCK_DELAY: u64 = 60 * SECOND;
@@ -58,6 +70,19 @@ pub struct Request {
     pub body: Vec<u8>,
     /// What the request is for, as a phrase that follows "cannot" in errors.
     pub purpose: String,
+    /// How long Consul may hold the response back, in nanoseconds.
+    pub hold: Option<u64>,
+}
+
+impl Request {
+    /// The permissions that the request needs, for an error.
+    pub fn permissions(&self) -> &'static str {
+        if self.path.starts_with("/v1/session") {
+            "the token needs session:read on the session's node, and session:write to change anything"
+        } else {
+            "the token needs key:read on the key, and key:write to change anything"
+        }
+    }
 }
 
 /// How fresh a read must be.
@@ -81,6 +106,7 @@ pub fn create(agent: &Agent, new: &NewSession) -> Result<Request> {
         path: path(agent, "/v1/session/create", Consistency::Default),
         body: create_body(new).to_string().into_bytes(),
         purpose,
+        hold: None,
     })
 }
 
@@ -129,6 +155,7 @@ pub fn node(agent: &Agent, name: &str, consistency: Consistency) -> Result<Reque
         path: path(agent, &format!("/v1/session/node/{encoded}"), consistency),
         body: Vec::new(),
         purpose: format!("list the sessions of node `{}`", shown(name)),
+        hold: None,
     })
 }
 
@@ -139,6 +166,7 @@ pub fn list(agent: &Agent, consistency: Consistency) -> Request {
         path: path(agent, "/v1/session/list", consistency),
         body: Vec::new(),
         purpose: "list the sessions".to_owned(),
+        hold: None,
     }
 }
 
@@ -156,7 +184,72 @@ fn by_id(
         path: path(agent, &format!("/v1/session/{operation}/{id}"), consistency),
         body: Vec::new(),
         purpose: format!("{purpose} {id}"),
+        hold: None,
     })
+}
+
+/// Reads a key. With `wait`, waits for a change.
+pub fn read_key(
+    agent: &Agent,
+    key: &str,
+    consistency: Consistency,
+    wait: Option<&Wait>,
+) -> Result<Request> {
+    check_key("key", key)?;
+    let query = path(agent, &format!("/v1/kv/{}", encoded(key)), consistency);
+    Ok(Request {
+        method: Method::Get,
+        path: waiting(query, wait)?,
+        body: Vec::new(),
+        purpose: format!("read the key `{}`", shown(key)),
+        hold: wait.map(|wait| wait.at_most),
+    })
+}
+
+/// Reads every key below a prefix. With `wait`, waits for a change.
+pub fn read_keys_below(
+    agent: &Agent,
+    prefix: &str,
+    consistency: Consistency,
+    wait: Option<&Wait>,
+) -> Result<Request> {
+    check_key("prefix", prefix)?;
+    let path = path(agent, &format!("/v1/kv/{}/", encoded(prefix)), consistency);
+    let separator = if path.contains('?') { '&' } else { '?' };
+    Ok(Request {
+        method: Method::Get,
+        path: waiting(format!("{path}{separator}recurse"), wait)?,
+        body: Vec::new(),
+        purpose: format!("read the keys below `{}`", shown(prefix)),
+        hold: wait.map(|wait| wait.at_most),
+    })
+}
+
+/// Carries out all of these steps, or none.
+pub fn transaction(agent: &Agent, steps: &[Step<'_>], purpose: String) -> Request {
+    Request {
+        method: Method::Put,
+        path: path(agent, "/v1/txn", Consistency::Default),
+        body: transaction::body(steps).to_string().into_bytes(),
+        purpose,
+        hold: None,
+    }
+}
+
+/// Adds a blocking query to a path that ends with a query or takes one.
+fn waiting(path: String, wait: Option<&Wait>) -> Result<String> {
+    let Some(Wait { index, at_most }) = wait else {
+        return Ok(path);
+    };
+    if *at_most > MAX_WAIT {
+        return Err(Error::invalid("wait", "`wait` must be at most 10 minutes"));
+    }
+    let separator = if path.contains('?') { '&' } else { '?' };
+    // Consul reads 0 as its default of 5 min.
+    let milliseconds = (at_most / MILLISECOND).max(1);
+    Ok(format!(
+        "{path}{separator}index={index}&wait={milliseconds}ms"
+    ))
 }
 
 fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
@@ -178,6 +271,38 @@ fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
     } else {
         format!("{path}?{}", query.join("&"))
     }
+}
+
+/// Checks a key, or the prefix of a semaphore, before it becomes part of a path.
+pub fn check_key(parameter: &str, key: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(parameter, format!("`{parameter}` {why}")));
+    if key.is_empty() {
+        return refuse("is empty");
+    }
+    if key.len() > MAX_KEY {
+        return refuse("is longer than 4 KiB");
+    }
+    if key.chars().any(char::is_control) {
+        return refuse("contains a control character");
+    }
+    if key.starts_with('/') {
+        return refuse("begins with a slash, which Consul would remove");
+    }
+    // A trailing slash is kept.
+    let segments = key.strip_suffix('/').unwrap_or(key).split('/');
+    if segments
+        .into_iter()
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
+        return refuse(
+            "would be rewritten by Consul: a segment between slashes is empty, `.` or `..`",
+        );
+    }
+    Ok(())
+}
+
+fn encoded(key: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(key, &ENCODED_KEY)
 }
 
 /// Checks a node's name before it becomes part of a path. Consul's router would rewrite `..` and `//` by a redirect.

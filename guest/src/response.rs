@@ -6,6 +6,7 @@
 
 use crate::request::{Method, Request};
 use crate::session::{Decoded, StoredSession};
+use crate::transaction::{self, Entry, Refusal};
 use crate::transport::{Response, TransportError, TransportErrorKind as Kind};
 use crate::types::Session;
 use consul_session_core::redact::{CUT, Redactor};
@@ -84,8 +85,65 @@ impl Context<'_> {
         }
     }
 
+    /// Decodes keys, and returns the index of the read. A key that does not exist has the status 404, and an index.
+    pub fn entries(&self, response: &Response) -> Result<(Vec<Entry>, u64)> {
+        let index = response.index;
+        if response.status == 404
+            && let Some(index) = index
+        {
+            return Ok((Vec::new(), index));
+        }
+        self.expect_json(response, &[200])?;
+        let entries = transaction::entries(&response.body)
+            .map_err(|why| self.malformed(response, &format!("it is not a list of keys: {why}")))?;
+        let index =
+            index.ok_or_else(|| self.not_consul(response, "it has no header X-Consul-Index"))?;
+        Ok((entries, index))
+    }
+
+    /// Decodes the response to a transaction: the keys that it returned, or why it was refused.
+    pub fn transacted(&self, response: &Response) -> Result<Result<Vec<Entry>, Vec<Refusal>>> {
+        self.expect_json(response, &[200, 409])?;
+        let malformed = |why: String| {
+            let why = format!("it is not the result of a transaction: {why}");
+            self.malformed(response, &why)
+        };
+        if response.status == 200 {
+            return Ok(Ok(transaction::results(&response.body).map_err(malformed)?));
+        }
+        let refusals = transaction::refusals(&response.body).map_err(malformed)?;
+        let about = |text: &str| refusals.iter().any(|refusal| refusal.what.contains(text));
+        if about("Permission denied") {
+            let hint = self.request.permissions();
+            return Err(self.failure(response, ErrorKind::Denied, hint, false));
+        }
+        if about("invalid session") || about("missing session") {
+            let hint = "the session has ended, so create a new one";
+            return Err(self.failure(response, ErrorKind::NotFound, hint, false));
+        }
+        Ok(Err(refusals))
+    }
+
+    /// The error for a transaction that Consul refused because of the state of a key, with a hint.
+    pub fn conflict(&self, response: &Response, refusals: &[Refusal], hint: &str) -> Error {
+        let what = refusals.first().map_or("", |refusal| &refusal.what);
+        let reason = format!("Consul says: {}", self.presentable(what));
+        let place = self.answered_place(response);
+        Error::new(ErrorKind::Conflict, self.message(&reason, &place, &[hint])).with_exchange(
+            self.exchange()
+                .answered(response.status, self.text(response)),
+        )
+    }
+
     fn json(&self, response: &Response) -> Result<Value> {
-        if response.status != 200 {
+        self.expect_json(response, &[200])?;
+        serde_json::from_slice(&response.body)
+            .map_err(|error| self.malformed(response, &format!("it is not JSON ({error})")))
+    }
+
+    /// Refuses a response with another status, and one that is compressed.
+    fn expect_json(&self, response: &Response, statuses: &[u16]) -> Result<()> {
+        if !statuses.contains(&response.status) {
             return Err(self.refused(response));
         }
         if let Some(encoding) = &response.content_encoding
@@ -94,16 +152,19 @@ impl Context<'_> {
             let why = format!("it is compressed ({encoding}), which the request did not allow");
             return Err(self.not_consul(response, &why));
         }
-        serde_json::from_slice(&response.body).map_err(|error| {
-            let why = if response.body.is_empty() {
-                "it is empty".to_owned()
-            } else if is_html(response) {
-                "it is an HTML page".to_owned()
-            } else {
-                format!("it is not JSON ({error})")
-            };
-            self.not_consul(response, &why)
-        })
+        Ok(())
+    }
+
+    /// The error for a body that cannot be decoded. `why` is a phrase for people.
+    fn malformed(&self, response: &Response, why: &str) -> Error {
+        let why = if response.body.is_empty() {
+            "it is empty"
+        } else if is_html(response) {
+            "it is an HTML page"
+        } else {
+            why
+        };
+        self.not_consul(response, why)
     }
 
     /// The error for a response whose status is not 200.
@@ -127,7 +188,7 @@ impl Context<'_> {
                 "the agent's configuration (http_config.allow_write_http_from) accepts no writes from this address"
             } else {
                 // The same whether the token is the caller's or was added by the host, which this code cannot see.
-                "the token needs session:read on the session's node, and session:write to change anything"
+                self.request.permissions()
             };
             return fail(ErrorKind::Denied, hint);
         }
@@ -147,6 +208,8 @@ impl Context<'_> {
                 "omit `namespace` and `partition`, which need Consul Enterprise",
             ),
             400 if says("Missing session") => invalid("id"),
+            400 if says("nvalid key") => invalid("key"),
+            413 => invalid("value"),
             400 if says("Missing node name") => invalid("node"),
             404 if says("Session id") => fail(
                 ErrorKind::NotFound,
@@ -372,6 +435,7 @@ mod tests {
             path: "/v1/session/x".into(),
             body: vec![],
             purpose: "do it".into(),
+            hold: None,
         };
         let address = Address::parse("url", "http://h:1").unwrap();
         Context {

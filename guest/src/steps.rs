@@ -4,7 +4,7 @@
 use crate::bindings::exports::consul::session::steps;
 use crate::request::{self, Request};
 use crate::transport::{
-    Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind,
+    Call, MAX_RESPONSE, Response, Transport, TransportError, TransportErrorKind, first_byte_timeout,
 };
 use consul_session_core::Scheme;
 use std::cell::RefCell;
@@ -103,10 +103,10 @@ fn outgoing(call: &Call<'_>, request: &Request) -> steps::Request {
         body: request.body.clone(),
         timeouts: steps::Timeouts {
             connect: call.timeout,
-            first_byte: call.timeout,
+            first_byte: first_byte_timeout(call, request),
             between_bytes: call.timeout,
         },
-        hold: None,
+        hold: request.hold,
         max_body: MAX_RESPONSE as u64,
         writes: request.method == request::Method::Put,
     }

@@ -41,6 +41,13 @@ pub struct Call<'a> {
     pub timeout: u64,
 }
 
+/// The timeout for the first byte of the response, in nanoseconds. Consul holds a response back for up to a sixteenth
+/// longer than it was asked to.
+pub fn first_byte_timeout(call: &Call<'_>, request: &Request) -> u64 {
+    let hold = request.hold.unwrap_or(0);
+    call.timeout.saturating_add(hold).saturating_add(hold / 16)
+}
+
 impl Call<'_> {
     /// The headers of a request.
     pub fn headers(&self, request: &Request) -> Vec<(&'static str, String)> {
@@ -72,6 +79,8 @@ pub struct Response {
     pub location: Option<String>,
     /// Whether the header `X-Consul-Results-Filtered-By-ACLs` is `true`.
     pub filtered: bool,
+    /// The header `X-Consul-Index`.
+    pub index: Option<u64>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -95,6 +104,10 @@ impl Response {
                     &mut response.content_encoding
                 }
                 name if name.eq_ignore_ascii_case("location") => &mut response.location,
+                name if name.eq_ignore_ascii_case("x-consul-index") => {
+                    response.index = response.index.or(value.parse().ok());
+                    continue;
+                }
                 name => {
                     response.filtered |= name
                         .eq_ignore_ascii_case("x-consul-results-filtered-by-acls")

@@ -144,9 +144,13 @@ impl Turn<'_> {
             slot: self.slot.clone(),
             kept: inner.kept.clone(),
         };
-        let run = inner
-            .runtime
-            .run(call, operation, input, parameters(inner.agent.clone()));
+        let run = inner.runtime.run(
+            call,
+            operation,
+            input,
+            parameters(inner.agent.clone()),
+            None,
+        );
         run.await
             .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
     }

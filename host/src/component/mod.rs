@@ -3,9 +3,11 @@
 //! The types mirror `wit/` field by field; wasmtime checks them against the component when a function is called. They
 //! stay private: public types use durations instead of nanoseconds, and can grow.
 
+pub(crate) mod locks;
 pub(crate) mod steps;
 pub(crate) mod types;
 
+use std::fmt;
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, ComponentType, Lift, Lower,
 };
@@ -32,10 +34,19 @@ pub(crate) enum Operation {
     Ensure,
     Remove,
     Action,
+    Acquire,
+    Release,
+    Holder,
+    Write,
+    Delete,
+    Join,
+    Try,
+    Leave,
+    Places,
 }
 
 impl Operation {
-    const ALL: [Operation; 9] = [
+    const ALL: [Operation; 18] = [
         Operation::Create,
         Operation::Destroy,
         Operation::Info,
@@ -45,7 +56,21 @@ impl Operation {
         Operation::Ensure,
         Operation::Remove,
         Operation::Action,
+        Operation::Acquire,
+        Operation::Release,
+        Operation::Holder,
+        Operation::Write,
+        Operation::Delete,
+        Operation::Join,
+        Operation::Try,
+        Operation::Leave,
+        Operation::Places,
     ];
+
+    /// Whether it belongs to the interface `locks`, which components before version 0.2 of the package lack.
+    fn is_on_locks(self) -> bool {
+        self as usize >= Operation::Acquire as usize
+    }
 
     /// The name of its functions in `start` and `finish`.
     fn name(self) -> &'static str {
@@ -59,26 +84,55 @@ impl Operation {
             Operation::Ensure => "ensure",
             Operation::Remove => "remove",
             Operation::Action => "action",
+            Operation::Acquire => "acquire",
+            Operation::Release => "release",
+            Operation::Holder => "holder",
+            Operation::Write => "write",
+            Operation::Delete => "delete",
+            Operation::Join => "join",
+            Operation::Try => "try",
+            Operation::Leave => "leave",
+            Operation::Places => "places",
         }
     }
 }
 
-/// A function for every operation, looked up once.
-pub(crate) struct Functions(Vec<ComponentExportIndex>);
+/// A function for every operation that a component has, looked up once.
+pub(crate) struct Functions(Vec<Option<ComponentExportIndex>>);
+
+/// A component lacks an operation.
+#[derive(Debug)]
+pub(crate) struct Lacks(Operation);
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.name();
+        write!(
+            f,
+            "this component lacks the operation `{name}`, which newer versions of consul:session have"
+        )
+    }
+}
+
+impl std::error::Error for Lacks {}
 
 impl Functions {
-    pub(crate) fn of(&self, operation: Operation) -> &ComponentExportIndex {
-        &self.0[operation as usize]
+    pub(crate) fn of(&self, operation: Operation) -> wasmtime::Result<&ComponentExportIndex> {
+        let function = self.0[operation as usize].as_ref();
+        function.ok_or_else(|| wasmtime::Error::new(Lacks(operation)))
     }
 
-    /// Looks up the function of every operation, or returns the name of one that is missing.
+    /// Looks up the function of every operation, or returns the name of one that is missing. Those on locks are optional.
     fn find(
         component: &Component,
         place: impl Fn(Operation) -> (&'static str, &'static str),
     ) -> Result<Functions, String> {
         let functions = Operation::ALL.into_iter().map(|operation| {
             let (interface, name) = place(operation);
-            find(component, interface, name)
+            match find(component, interface, name) {
+                Err(_) if operation.is_on_locks() => Ok(None),
+                found => found.map(Some),
+            }
         });
         Ok(Functions(functions.collect::<Result<_, _>>()?))
     }
@@ -89,10 +143,15 @@ fn find(
     interface: &str,
     name: &str,
 ) -> Result<ComponentExportIndex, String> {
-    component
-        .get_export_index(None, interface)
-        .and_then(|interface| component.get_export_index(Some(&interface), name))
-        .ok_or_else(|| format!("{interface}.{name}"))
+    let find = |version: &str| {
+        let interface = format!("consul:session/{interface}@{version}");
+        let interface = component.get_export_index(None, &interface)?;
+        component.get_export_index(Some(&interface), name)
+    };
+    VERSIONS
+        .into_iter()
+        .find_map(find)
+        .ok_or_else(|| format!("consul:session/{interface}@{}.{name}", VERSIONS[0]))
 }
 
 /// The exports of the world `embedded`.
@@ -111,9 +170,21 @@ impl StepExports {
     /// Looks up every function, or returns the name of one that is missing.
     pub(crate) fn of(component: &Component) -> Result<StepExports, String> {
         Ok(StepExports {
-            start: Functions::find(component, |operation| (START, operation.name()))?,
+            start: Functions::find(component, |operation| {
+                let locks = operation.is_on_locks();
+                (
+                    if locks { "start-locks" } else { "start" },
+                    operation.name(),
+                )
+            })?,
             resume: find(component, STEPS, "resume")?,
-            finish: Functions::find(component, |operation| (FINISH, operation.name()))?,
+            finish: Functions::find(component, |operation| {
+                let locks = operation.is_on_locks();
+                (
+                    if locks { "finish-locks" } else { "finish" },
+                    operation.name(),
+                )
+            })?,
         })
     }
 }
@@ -121,13 +192,13 @@ impl StepExports {
 /// The functions of the world `plugin`, which return when the operation is complete.
 pub(crate) fn plugin_exports(component: &Component) -> Result<Functions, String> {
     Functions::find(component, |operation| match operation {
-        Operation::Action => (ACTION, "run"),
-        _ => (SESSIONS, operation.name()),
+        Operation::Action => ("action", "run"),
+        _ if operation.is_on_locks() => ("locks", operation.name()),
+        _ => ("sessions", operation.name()),
     })
 }
 
-const STEPS: &str = "consul:session/steps@0.1.0";
-const START: &str = "consul:session/start@0.1.0";
-const FINISH: &str = "consul:session/finish@0.1.0";
-const SESSIONS: &str = "consul:session/sessions@0.1.0";
-const ACTION: &str = "consul:session/action@0.1.0";
+const STEPS: &str = "steps";
+
+/// The versions of the package that this host runs, the newest first.
+const VERSIONS: [&str; 2] = ["0.2.0", "0.1.0"];

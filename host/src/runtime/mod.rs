@@ -8,9 +8,10 @@ mod ticker;
 mod wasi_http;
 
 pub(crate) use computing::Share as ComputingShare;
-pub(crate) use embedded::Kept;
+pub(crate) use embedded::{FirstResponse, Kept};
 pub(crate) use journal::Journal;
 
+use crate::component::steps::Request;
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::{Connections, Network, Share};
@@ -207,14 +208,34 @@ impl Runtime {
         operation: Operation,
         input: usize,
         parameters: P,
+        first: Option<FirstResponse>,
     ) -> wasmtime::Result<T>
     where
         P: Parameters,
         T: Returned,
     {
         match &*self.0.component {
-            Linked::Embedded(embedded) => embedded.call(call, operation, input, parameters).await,
+            Linked::Embedded(embedded) => {
+                let run = embedded.call(call, operation, input, parameters, first);
+                run.await
+            }
             Linked::Plugin(plugin) => plugin.call(call, operation, parameters).await,
+        }
+    }
+
+    /// Returns the first request of an operation, and forgets the operation. A component that sends its requests itself
+    /// has none to return.
+    pub(crate) async fn first_request<P: Parameters>(
+        &self,
+        call: Call,
+        operation: Operation,
+        parameters: P,
+    ) -> wasmtime::Result<Option<Request>> {
+        match &*self.0.component {
+            Linked::Embedded(embedded) => {
+                embedded.first_request(call, operation, 0, parameters).await
+            }
+            Linked::Plugin(_) => Ok(None),
         }
     }
 

@@ -68,7 +68,7 @@ def process():
 
 
 def interface(name):
-    return f"consul:session/{name}@0.1.0"
+    return f"consul:session/{name}@0.2.0"
 
 
 class Instance:

@@ -125,6 +125,7 @@ pub fn answers(input: &[u8]) {
         path: "/v1/session/list".to_owned(),
         body: Vec::new(),
         purpose: "list the sessions".to_owned(),
+        hold: None,
     };
     let address = Address::parse("url", "http://consul:8500").unwrap();
     let context = Context {

@@ -285,7 +285,7 @@ COMPUTING = """
   (core instance $i (instantiate $m))
   (func $run (param "params" string) (result (result string (error string)))
     (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
-  (instance (export "consul:session/action@0.1.0") (export "run" (func $run))))
+  (instance (export "consul:session/action@0.2.0") (export "run" (func $run))))
 """
 
 

@@ -13,10 +13,11 @@ use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
 
 /// The headers that the built-in component reads.
-const READ_HEADERS: [&str; 4] = [
+const READ_HEADERS: [&str; 5] = [
     "content-type",
     "content-encoding",
     "location",
+    "x-consul-index",
     "x-consul-results-filtered-by-acls",
 ];
 

@@ -8,9 +8,10 @@ pub(crate) use kept::Kept;
 
 use super::computing::Budget;
 use super::{Call, link_error};
-use crate::component::steps::Request;
+use crate::component::steps::{Request, Response};
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::Result;
+use crate::network::RequestError;
 use exchange::transport_error;
 use sandbox::{Pace, Sandbox, State};
 use std::pin::pin;
@@ -51,34 +52,64 @@ impl Embedded {
         })
     }
 
+    /// Returns the first request of an operation, and forgets the operation.
+    pub(super) async fn first_request<P: Parameters>(
+        &self,
+        call: Call,
+        operation: Operation,
+        input: usize,
+        parameters: P,
+    ) -> wasmtime::Result<Option<Request>> {
+        let start = *self.exports.start.of(operation)?;
+        self.within(&call, input, async |running| {
+            running.step(&start, parameters).await
+        })
+        .await
+    }
+
     /// Carries out an operation in a fresh instance. `input` is the size of the parameters in bytes, if they can be large.
+    /// If the response to the first request is there already, that request is not sent again.
     pub(super) async fn call<P, T>(
         &self,
         call: Call,
         operation: Operation,
         input: usize,
         parameters: P,
+        first: Option<FirstResponse>,
     ) -> wasmtime::Result<T>
     where
         P: Parameters,
         T: Returned,
     {
+        self.within(&call, input, async |running| {
+            self.run(running, operation, parameters, first).await
+        })
+        .await
+    }
+
+    /// Does something in an instance.
+    async fn within<T>(
+        &self,
+        call: &Call,
+        input: usize,
+        work: impl AsyncFnOnce(&mut Running<'_>) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
         let mut budget = Budget::default();
         let (mut sandbox, counted) = match call.kept.as_ref().and_then(|kept| kept.take()) {
             Some(kept) => {
                 let (sandbox, counted) = kept.into_parts();
                 (sandbox, Some(counted))
             }
-            None => (self.fresh(&call, &mut budget).await?, None),
+            None => (self.fresh(call, &mut budget).await?, None),
         };
         sandbox.interrupt_at(call.deadline);
         let mut running = Running {
-            call: &call,
+            call,
             budget,
             pace: self.pace(input),
             sandbox: Some(sandbox),
         };
-        let result = self.run(&mut running, operation, parameters).await;
+        let result = work(&mut running).await;
         let sandbox = running.sandbox;
         match (&result, sandbox, &call.kept) {
             (Ok(_), Some(sandbox), Some(kept)) => kept.put(sandbox, counted),
@@ -94,13 +125,14 @@ impl Embedded {
         running: &mut Running<'_>,
         operation: Operation,
         parameters: P,
+        mut first: Option<FirstResponse>,
     ) -> wasmtime::Result<T>
     where
         P: Parameters,
         T: Returned,
     {
         let (exports, call) = (&self.exports, running.call);
-        let start = exports.start.of(operation);
+        let start = exports.start.of(operation)?;
         let mut next: Option<Request> = running.step(start, parameters).await?;
         while let Some(request) = next {
             // A request may have been refused at once, so a component could go on like this without ever waiting.
@@ -108,8 +140,13 @@ impl Embedded {
                 return Err(Trap::Interrupt.into());
             }
             let idle = self.built_in && call.kept.is_none();
-            let exchange = call.exchange(request, self.built_in);
-            let response = self.meanwhile(idle, exchange).await;
+            let response = match first.take() {
+                Some(first) => first.response,
+                None => {
+                    let exchange = call.exchange(request, self.built_in);
+                    self.meanwhile(idle, exchange).await
+                }
+            };
             if let Ok(response) = &response {
                 // What follows handles this response, too.
                 running.pace = running.pace.max(self.pace(response.body.len()));
@@ -120,7 +157,7 @@ impl Embedded {
             let response = response.map_err(|error| transport_error(&error));
             next = running.step(&exports.resume, (response,)).await?;
         }
-        running.step(exports.finish.of(operation), ()).await
+        running.step(exports.finish.of(operation)?, ()).await
     }
 
     fn pace(&self, input: usize) -> Pace {
@@ -201,6 +238,11 @@ impl Embedded {
             *retired = None;
         }
     }
+}
+
+/// The response to the first request of an operation that is begun again.
+pub(crate) struct FirstResponse {
+    response: std::result::Result<Response, RequestError>,
 }
 
 /// A call and its instance.

@@ -53,7 +53,7 @@ impl Plugin {
         P: Parameters,
         T: Returned,
     {
-        let (instances, function) = (self.instances.clone(), *self.functions.of(operation));
+        let (instances, function) = (self.instances.clone(), *self.functions.of(operation)?);
         let (deadline, computing, slot) =
             (call.deadline, call.computing.clone(), call.slot.clone());
         let run = async move { run(&instances, &function, call, parameters).await };
