@@ -11,6 +11,7 @@ use crate::transport::Transport;
 use crate::types::{NewSession, OnDifference};
 use consul_session_core::error::shown;
 use consul_session_core::{Error, ErrorKind, Result};
+use std::collections::HashSet;
 
 /// What [`ensure`] is about to do.
 #[derive(Debug, PartialEq)]
@@ -153,8 +154,14 @@ pub async fn ensure<T: Transport>(
     on_difference: OnDifference,
     mut planned: Plan,
 ) -> Result<Ensured> {
-    let mut replaced = Vec::new();
+    let mut replaced: Vec<String> = Vec::new();
     for _ in 0..MAX_ROUNDS {
+        // What happened in earlier rounds stays.
+        let after_changes = !replaced.is_empty();
+        let changed = |error: Error| {
+            let maybe_applied = error.maybe_applied() || after_changes;
+            error.with_maybe_applied(maybe_applied)
+        };
         match planned {
             Plan::Keep {
                 session,
@@ -168,10 +175,13 @@ pub async fn ensure<T: Transport>(
                     warnings,
                 });
             }
-            Plan::Keep { surplus, .. } => replaced.extend(destroy_all(consul, &surplus).await?),
+            Plan::Keep { surplus, .. } => {
+                let removed = destroy_all(consul, &surplus).await.map_err(changed)?;
+                replaced.extend(removed);
+            }
             Plan::Create { replacing } => {
                 // Create before destroying: if Consul refuses the new session, the old one still exists.
-                let id = consul.create(wanted).await?;
+                let id = consul.create(wanted).await.map_err(changed)?;
                 let but = |what: &str, error: Error| {
                     error
                         .context(&format!("the session {id} was created, but {what}"))
@@ -269,11 +279,11 @@ async fn converge<T: Transport>(
     replacing: &[StoredSession],
 ) -> Result<Option<StoredSession>> {
     let mut rivals = find(consul, name, wanted.node.as_deref()).await?.sessions;
-    rivals.retain(|stored| {
-        !replacing
-            .iter()
-            .any(|old| old.session.id == stored.session.id)
-    });
+    let replacing: HashSet<&str> = replacing
+        .iter()
+        .map(|old| old.session.id.as_str())
+        .collect();
+    rivals.retain(|stored| !replacing.contains(stored.session.id.as_str()));
     let oldest = rivals.into_iter().next();
     match &oldest {
         None => match consul.renew::<StoredSession>(id).await {
