@@ -1,12 +1,11 @@
 //! A response body, limited in size and time.
 
-use super::connections::Connection;
+use super::connections::Use;
 use super::error::{Kind, RequestError};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -16,8 +15,8 @@ pub(crate) struct LimitedBody {
     left: usize,
     between: Option<Duration>,
     deadline: Instant,
-    connection: Option<Arc<Connection>>,
-    ended: bool,
+    /// The use of the connection, until the body has ended.
+    used: Option<Use>,
     /// Runs while the next part is awaited.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -28,15 +27,14 @@ impl LimitedBody {
         limit: usize,
         between: Option<Duration>,
         deadline: Instant,
-        connection: Option<Arc<Connection>>,
+        used: Option<Use>,
     ) -> LimitedBody {
         LimitedBody {
             incoming,
             left: limit,
             between,
             deadline,
-            connection,
-            ended: false,
+            used,
             timer: None,
         }
     }
@@ -54,12 +52,19 @@ impl LimitedBody {
     }
 }
 
+impl LimitedBody {
+    /// The body has been read to its end.
+    fn ended(&mut self) {
+        if let Some(used) = self.used.take() {
+            used.complete();
+        }
+    }
+}
+
 impl Drop for LimitedBody {
     fn drop(&mut self) {
-        match self.connection.take() {
-            Some(connection) if self.ended || self.incoming.is_end_stream() => connection.ended(),
-            Some(connection) => connection.abandoned(),
-            None => {}
+        if self.incoming.is_end_stream() {
+            self.ended();
         }
     }
 }
@@ -91,7 +96,7 @@ impl Body for LimitedBody {
                 Poll::Ready(Some(Err(RequestError::from_hyper(&error))))
             }
             Poll::Ready(None) => {
-                this.ended = true;
+                this.ended();
                 Poll::Ready(None)
             }
             Poll::Pending => {

@@ -21,6 +21,11 @@ const LOOKUPS: usize = 8;
 /// A new connection that is not used by then was made in vain: another became free before.
 const UNUSED: Duration = Duration::from_secs(1);
 
+/// If nobody who waits for a connection gets one for this long, another is closed.
+const STUCK: Duration = Duration::from_millis(50);
+/// A connection that has carried more than this is not used again: the buffer it was written from never shrinks.
+const MAX_WRITTEN: usize = 64 << 10;
+
 /// The connections of a runtime.
 pub(crate) struct Connections {
     open: Limit,
@@ -55,6 +60,10 @@ struct Limit {
     waiting: AtomicUsize,
     /// Those that are about to be closed.
     closing: AtomicUsize,
+    /// How many of those who waited got a permit.
+    taken: AtomicUsize,
+    /// When somebody was first seen waiting, and `taken` then.
+    seen: Mutex<Option<(Instant, usize)>>,
 }
 
 /// Permission to open a connection, until it is closed.
@@ -72,13 +81,15 @@ pub(crate) struct Connection {
 
 #[derive(Default)]
 struct State {
-    /// Requests that were begun.
-    begun: u64,
-    /// Responses that were read to their end. A connection rests if there are as many, because another request may begin
-    /// before the caller of the last one has seen its response.
-    ended: u64,
-    /// Whether the server has sent something since the last request was begun.
-    answered: bool,
+    /// The requests that use it: none, one, or for a moment two, because the next may begin before the caller of the last
+    /// one has dropped its response.
+    users: u32,
+    /// Whether it has been used.
+    used: bool,
+    /// Whether something is written that has not left yet.
+    unflushed: bool,
+    /// Bytes that were written.
+    written: usize,
     /// Its place among the idle ones.
     idle: Option<u64>,
     /// It is to be closed.
@@ -108,25 +119,13 @@ impl Connections {
 
     /// Closes the oldest idle connection of a client, or of the client that has the most.
     fn close_one(&self, of: Option<&Share>) {
-        while let Some((place, connection)) = self.oldest(of) {
-            if connection.close(place) {
-                return;
+        loop {
+            let oldest = lock(&self.idle).take_oldest(of, Resting::is_worth_closing);
+            match oldest {
+                Some((place, connection)) if !connection.close(place) => {}
+                Some(_) | None => return,
             }
         }
-    }
-
-    /// Takes the connection that [`Connections::close_one`] is about.
-    fn oldest(&self, of: Option<&Share>) -> Option<(u64, Arc<Connection>)> {
-        let mut idle = lock(&self.idle);
-        let of = match of {
-            Some(share) => std::ptr::from_ref(share),
-            None => idle.counts().into_iter().max_by_key(|(_, count)| *count)?.0,
-        };
-        let mut connections = idle.connections.iter();
-        let (place, _) = connections
-            .find(|(_, resting)| resting.client() == of && resting.is_worth_closing())?;
-        let place = *place;
-        Some((place, idle.connections.remove(&place)?.connection))
     }
 
     /// Closes idle connections beyond the bounds. While calls are running, those that came to rest just now are left: the
@@ -135,24 +134,50 @@ impl Connections {
         let mut surplus = Vec::new();
         {
             let mut idle = lock(&self.idle);
-            let mut total = idle.connections.len();
-            if total <= CLIENT_IDLE {
+            if idle.connections.len() <= CLIENT_IDLE {
                 return;
             }
-            let mut counts = idle.counts();
+            let settled = |resting: &Resting| {
+                !calls_are_running
+                    || resting.is_worth_closing() && resting.since.elapsed() > SETTLED
+            };
+            let mut counts = idle.counts(|_| true);
             idle.connections.retain(|place, resting| {
                 let count = counts.entry(resting.client()).or_default();
-                let settled = !calls_are_running || resting.since.elapsed() > SETTLED;
-                let stays = !settled || *count <= CLIENT_IDLE && total <= RUNTIME_IDLE;
+                let stays = *count <= CLIENT_IDLE || !settled(resting);
                 if !stays {
-                    (*count, total) = (*count - 1, total - 1);
+                    *count -= 1;
                     surplus.push((*place, resting.connection.clone()));
                 }
                 stays
             });
+            while idle.connections.len() > RUNTIME_IDLE
+                && let Some(oldest) = idle.take_oldest(None, settled)
+            {
+                surplus.push(oldest);
+            }
         }
         for (place, connection) in surplus {
             connection.close(place);
+        }
+    }
+
+    /// Closes idle connections for those who wait for one, in case what they waited for did not happen: a connection that
+    /// was about to be closed is used after all, or nobody runs its task, or one that was made in vain can be closed now.
+    pub(crate) fn make_room(&self) {
+        if self.open.is_stuck() {
+            self.close_one(None);
+        }
+        let shares: HashMap<*const Share, Arc<Connection>> = {
+            let idle = lock(&self.idle);
+            let resting = idle.connections.values();
+            resting
+                .filter(|resting| resting.connection.share.open.is_stuck())
+                .map(|resting| (resting.client(), resting.connection.clone()))
+                .collect()
+        };
+        for connection in shares.into_values() {
+            self.close_one(Some(&connection.share));
         }
     }
 }
@@ -181,13 +206,33 @@ impl Idle {
         place
     }
 
-    /// How many each client has.
-    fn counts(&self) -> HashMap<*const Share, usize> {
+    /// How many of some kind each client has.
+    fn counts(&self, kind: impl Fn(&Resting) -> bool) -> HashMap<*const Share, usize> {
         let mut counts = HashMap::new();
-        for resting in self.connections.values() {
+        for resting in self.connections.values().filter(|resting| kind(resting)) {
             *counts.entry(resting.client()).or_default() += 1;
         }
         counts
+    }
+
+    /// Takes the oldest of some kind: of a client, or of the client that has the most of them.
+    fn take_oldest(
+        &mut self,
+        of: Option<&Share>,
+        kind: impl Fn(&Resting) -> bool,
+    ) -> Option<(u64, Arc<Connection>)> {
+        let of = match of {
+            Some(share) => std::ptr::from_ref(share),
+            None => {
+                let counts = self.counts(&kind).into_iter();
+                counts.max_by_key(|(_, count)| *count)?.0
+            }
+        };
+        let mut connections = self.connections.iter();
+        let (place, _) =
+            connections.find(|(_, resting)| resting.client() == of && kind(resting))?;
+        let place = *place;
+        Some((place, self.connections.remove(&place)?.connection))
     }
 }
 
@@ -226,6 +271,8 @@ impl Limit {
             free: Arc::new(Semaphore::new(connections)),
             waiting: AtomicUsize::new(0),
             closing: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            seen: Mutex::default(),
         }
     }
 
@@ -238,7 +285,25 @@ impl Limit {
         if self.lacks() {
             close_one();
         }
-        self.free.clone().acquire_owned().await
+        let permit = self.free.clone().acquire_owned().await;
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        permit
+    }
+
+    /// Whether somebody waits, and nobody who waited has got a permit for a while. Asked at every tick.
+    fn is_stuck(&self) -> bool {
+        let mut seen = lock(&self.seen);
+        let taken = self.taken.load(Ordering::SeqCst);
+        let (since, before) = seen.get_or_insert_with(|| (Instant::now(), taken));
+        if self.waiting.load(Ordering::SeqCst) == 0 || *before != taken {
+            *seen = None;
+            return false;
+        }
+        if since.elapsed() < STUCK {
+            return false;
+        }
+        *seen = None;
+        true
     }
 
     /// Whether more wait than connections are about to be closed.
@@ -278,11 +343,27 @@ impl Connection {
     /// Something is written. If the connection was to be closed, it is too late for that.
     pub(super) fn writes(&self) {
         let mut state = lock(&self.state);
-        if state.begun > 0 && !state.answered {
-            return;
+        state.unflushed = true;
+        self.wake_up(state);
+    }
+
+    /// Some bytes were taken.
+    pub(super) fn wrote(&self, bytes: usize) {
+        lock(&self.state).written += bytes;
+    }
+
+    /// Everything that was written has left.
+    pub(super) fn flushed(self: &Arc<Self>) {
+        let mut state = lock(&self.state);
+        state.unflushed = false;
+        // After the last bytes of a request whose response had ended before.
+        if state.used && state.users == 0 {
+            self.rest_if_possible(state);
         }
-        state.begun += 1;
-        state.answered = false;
+    }
+
+    /// It no longer rests, and is not closed.
+    fn wake_up(&self, mut state: MutexGuard<'_, State>) {
         let kept = self.end_closing(&mut state);
         self.leave(&mut state);
         drop(state);
@@ -292,30 +373,17 @@ impl Connection {
         }
     }
 
-    /// Something was read.
-    pub(super) fn reads(&self) {
-        lock(&self.state).answered = true;
-    }
-
-    /// A response has been read to its end.
-    pub(super) fn ended(self: &Arc<Self>) {
-        let mut state = lock(&self.state);
-        state.ended += 1;
-        if state.ended != state.begun || state.closing || state.closed || state.idle.is_some() {
+    fn rest_if_possible(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.closing || state.closed || state.idle.is_some() {
+            return;
+        }
+        if state.unflushed || state.written > MAX_WRITTEN {
+            self.begin_to_close(&mut state);
             return;
         }
         self.rest(&mut state);
         drop(state);
         self.close_awaited();
-    }
-
-    /// A response was dropped before its end, so the connection is of no more use.
-    pub(super) fn abandoned(&self) {
-        let mut state = lock(&self.state);
-        // Unless it has been used again, which only happens if the rest of the response was short.
-        if state.begun == state.ended + 1 {
-            self.begin_to_close(&mut state);
-        }
     }
 
     /// Whether the connection is to be closed. If not, the task is woken when it is.
@@ -337,7 +405,7 @@ impl Connection {
     }
 
     fn rest(self: &Arc<Self>, state: &mut State) {
-        let place = lock(&self.share.all.idle).insert(self.clone(), state.begun > 0);
+        let place = lock(&self.share.all.idle).insert(self.clone(), state.used);
         state.idle = Some(place);
     }
 
@@ -352,7 +420,8 @@ impl Connection {
         let (share, all) = (&self.share, &self.share.all);
         if share.open.lacks() {
             all.close_one(Some(share));
-        } else if all.open.lacks() {
+        }
+        if all.open.lacks() {
             all.close_one(None);
         }
     }
@@ -392,6 +461,50 @@ impl Connection {
 
     fn limits(&self) -> [&Limit; 2] {
         [&self.share.open, &self.share.all.open]
+    }
+}
+
+/// A request's use of a connection, from when it got it until the response has been read or dropped.
+pub(super) struct Use {
+    connection: Arc<Connection>,
+    /// Whether the response was read to its end.
+    complete: bool,
+}
+
+impl Use {
+    pub(super) fn begin(connection: Arc<Connection>) -> Use {
+        let mut state = lock(&connection.state);
+        state.users += 1;
+        state.used = true;
+        connection.wake_up(state);
+        Use {
+            connection,
+            complete: false,
+        }
+    }
+
+    pub(super) fn is_of(&self, connection: &Arc<Connection>) -> bool {
+        Arc::ptr_eq(&self.connection, connection)
+    }
+
+    /// The response has been read to its end.
+    pub(super) fn complete(mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut state = lock(&self.connection.state);
+        state.users -= 1;
+        if state.users > 0 {
+            // The next request has begun, so this one's response is complete, whoever has read it.
+        } else if self.complete {
+            self.connection.rest_if_possible(state);
+        } else {
+            // The rest of the response may come, so it is of no more use.
+            self.connection.begin_to_close(&mut state);
+        }
     }
 }
 

@@ -217,7 +217,7 @@ impl Drop for Stream {
 
 impl connect::Connection for Stream {
     fn connected(&self) -> connect::Connected {
-        // The response carries it, and its end tells when the connection rests.
+        // A request learns from it which connection it uses.
         connect::Connected::new().extra(self.connection.clone())
     }
 }
@@ -232,11 +232,7 @@ impl Read for Stream {
             // As if the server had closed it.
             return Poll::Ready(Ok(()));
         }
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.connection.reads();
-        }
-        polled
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -248,6 +244,9 @@ impl Write for Stream {
     ) -> Poll<io::Result<usize>> {
         self.connection.writes();
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.connection.wrote(bytes);
+        }
         if polled.is_ready() && self.writing.is_none() {
             return polled;
         }
@@ -259,6 +258,7 @@ impl Write for Stream {
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         if polled.is_ready() {
             (self.writing, self.stalled) = (None, None);
+            self.connection.flushed();
             return polled;
         }
         let until = *self.writing.get_or_insert_with(Instant::now) + WRITTEN;

@@ -16,13 +16,17 @@ use crate::policy::{Policy, origin_of};
 use crate::token::Token;
 use crate::trust::Trust;
 use bytes::Bytes;
+use connections::Use;
 use connector::Connector;
 use consul_session_core::redact::Redactor;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -194,7 +198,17 @@ impl Network {
         let dial_by = timeouts.connect.map_or(respond_by - margin, |timeout| {
             (respond_by - margin).min(Instant::now() + timeout)
         });
+        let captured = capture_connection(&mut request);
         let exchange = connector::DIAL_BY.scope(dial_by, self.client.request(request));
+        let mut exchange = pin!(exchange);
+        let mut used: Option<Use> = None;
+        let exchange = poll_fn(|context| {
+            let polled = exchange.as_mut().poll(context);
+            if used.is_none() {
+                used = connection_of(&captured).map(Use::begin);
+            }
+            polled
+        });
         let response = match tokio::time::timeout_at(respond_by, exchange).await {
             Ok(response) => response.map_err(RequestError::from_client)?,
             Err(_) => {
@@ -204,8 +218,12 @@ impl Network {
         };
         let (limit, between) = (self.response_limit, timeouts.between_bytes);
         let (mut head, body) = response.into_parts();
-        let connection = head.extensions.remove::<Arc<Connection>>();
-        let body = LimitedBody::new(body, limit, between, deadline, connection);
+        if let Some(connection) = head.extensions.remove::<Arc<Connection>>() {
+            // If the first connection was closed before it took the request, there was another.
+            let same = used.take().filter(|used| used.is_of(&connection));
+            used = Some(same.unwrap_or_else(|| Use::begin(connection)));
+        }
+        let body = LimitedBody::new(body, limit, between, deadline, used);
         Ok(Response::from_parts(head, body))
     }
 
@@ -218,4 +236,12 @@ impl Network {
             }
         }
     }
+}
+
+/// The connection that a request got.
+fn connection_of(captured: &CaptureConnection) -> Option<Arc<Connection>> {
+    let mut extensions = http::Extensions::new();
+    let connected = captured.connection_metadata();
+    (*connected).as_ref()?.get_extras(&mut extensions);
+    extensions.remove()
 }
