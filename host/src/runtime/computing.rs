@@ -104,9 +104,12 @@ impl Lines {
         loop {
             let place = self.free_place()?;
             let polled = budget.poll(work.as_mut()).await;
+            if let Polled::Ended { long: true, .. } = polled {
+                network_first().await;
+            }
             drop(place);
             match polled {
-                Polled::Ended(result) => return Some(result),
+                Polled::Ended { result, .. } => return Some(result),
                 Polled::Yielded => return None,
                 Polled::Waits => woken().await,
             }
@@ -122,17 +125,20 @@ impl Lines {
         loop {
             let place = self.place().await?;
             match budget.poll(work.as_mut()).await {
-                Polled::Ended(result) => return result,
+                Polled::Ended { result, long } => {
+                    if long {
+                        network_first().await;
+                    }
+                    return result;
+                }
                 Polled::Waits => {
                     drop(place);
                     woken().await;
                 }
                 Polled::Yielded => {
-                    // With its place, so that nobody computes before the executor has looked after the network. Otherwise
-                    // it would do so after 61 turns. The first pause ends at once, because the component has woken the
-                    // task.
+                    // The first pause ends at once, because the component has woken the task.
                     tokio::task::yield_now().await;
-                    tokio::task::yield_now().await;
+                    network_first().await;
                 }
             }
         }
@@ -200,11 +206,21 @@ impl Share {
 
 /// What a component did when it was polled.
 enum Polled<T> {
-    Ended(wasmtime::Result<T>),
+    Ended {
+        result: wasmtime::Result<T>,
+        /// Whether it took long.
+        long: bool,
+    },
     /// It has more to compute.
     Yielded,
     /// It waits for something.
     Waits,
+}
+
+/// A pause of someone who has computed for long, and still has its place: nobody computes before the executor has looked
+/// after the network. Otherwise it would do so after 61 turns.
+async fn network_first() {
+    tokio::task::yield_now().await;
 }
 
 impl Budget {
@@ -225,8 +241,14 @@ impl Budget {
         let took = begun.elapsed();
         self.0 = self.0.saturating_sub(took);
         match (polled, self.check()) {
-            (Poll::Ready(result), _) => Polled::Ended(result),
-            (Poll::Pending, Err(exhausted)) => Polled::Ended(Err(exhausted)),
+            (Poll::Ready(result), _) => Polled::Ended {
+                result,
+                long: took >= LONG,
+            },
+            (Poll::Pending, Err(exhausted)) => Polled::Ended {
+                result: Err(exhausted),
+                long: true,
+            },
             (Poll::Pending, Ok(())) if took < LONG => Polled::Waits,
             (Poll::Pending, Ok(())) => Polled::Yielded,
         }

@@ -123,7 +123,7 @@ impl Runtime {
         )]
         let component = unsafe { Component::deserialize(&engine, EMBEDDED_COMPILED) };
         let component = component
-            .map_err(|error| failed(&format!("cannot load the built-in component: {error:#}")))?;
+            .map_err(|error| failed(&format!("cannot load the built-in component: {error:#}; is the limit of address space too low (`ulimit -v`)?")))?;
         Runtime::link(engine, &component, calls, true)
     }
 
@@ -163,6 +163,7 @@ impl Runtime {
                 embedded.tidy();
             }
             open.tidy(calls_are_running);
+            open.make_room();
         };
         let ticker = Ticker::start(&engine, tidy)
             .map_err(|error| {

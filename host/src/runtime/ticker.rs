@@ -61,8 +61,12 @@ impl Ticker {
         std::thread::Builder::new()
             .name("consul-session-epoch".to_owned())
             .spawn(move || {
-                while !shared.stopped.load(Ordering::SeqCst) {
+                // Also for components that still run when the last runtime is dropped.
+                loop {
                     if shared.running.load(Ordering::SeqCst) == 0 {
+                        if shared.stopped.load(Ordering::SeqCst) {
+                            return;
+                        }
                         shared.sleep(&work);
                     } else {
                         std::thread::sleep(TICK);
