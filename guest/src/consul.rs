@@ -5,7 +5,7 @@ use crate::request::{self, Consistency, Request};
 use crate::response::Context;
 use crate::session::StoredSession;
 use crate::transaction::{Entry, Refusal, Step};
-use crate::transport::{Call, Response, Transport};
+use crate::transport::{Call, Response, Transport, TransportError};
 use crate::types::{Agent, NewSession, Session};
 use consul_session_core::duration::SECOND;
 use consul_session_core::redact::Redactor;
@@ -199,24 +199,34 @@ impl<'a, T: Transport> Consul<'a, T> {
         request: &Request,
         decode: impl FnOnce(&Context<'_>, &Response) -> Result<V>,
     ) -> Result<V> {
-        let token = self
-            .agent
-            .token
-            .as_deref()
-            .filter(|token| !token.is_empty());
-        let context = Context {
-            request,
-            address: &self.address,
-            redactor: Redactor::new(token),
-        };
-        let call = Call {
-            address: &self.address,
-            token,
-            timeout: self.agent.timeout.unwrap_or(DEFAULT_TIMEOUT).max(1),
-        };
-        match self.transport.send(&call, request).await {
+        let response = self.send(request).await;
+        let context = self.context(request);
+        match response {
             Ok(response) => decode(&context, &response),
             Err(error) => Err(context.no_response(&error)),
         }
+    }
+
+    /// Sends a request. Apart from [`Consul::exchange`], of which there is a copy for each way to decode.
+    async fn send(&self, request: &Request) -> std::result::Result<Response, TransportError> {
+        let call = Call {
+            address: &self.address,
+            token: self.token(),
+            timeout: self.agent.timeout.unwrap_or(DEFAULT_TIMEOUT).max(1),
+        };
+        self.transport.send(&call, request).await
+    }
+
+    fn context<'b>(&'b self, request: &'b Request) -> Context<'b> {
+        Context {
+            request,
+            address: &self.address,
+            redactor: Redactor::new(self.token()),
+        }
+    }
+
+    fn token(&self) -> Option<&str> {
+        let token = self.agent.token.as_deref();
+        token.filter(|token| !token.is_empty())
     }
 }

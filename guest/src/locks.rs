@@ -11,8 +11,8 @@ use crate::transaction::{Entry, Put, Step};
 use crate::transport::Transport;
 use consul_session_core::error::shown;
 use consul_session_core::{Error, ErrorKind, Result, session_id};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// The flags of a lock's key, as Consul's own client sets and checks them.
 pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
@@ -25,13 +25,11 @@ const PLACES: &str = ".lock";
 /// How often a write is tried while others change the same key. Each time, one of them has succeeded.
 const MAX_ROUNDS: u32 = 100;
 
-/// The value of a semaphore's list, as Consul's own client writes it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// The value of a semaphore's list.
+#[derive(Debug, Default)]
 struct Places {
     limit: u32,
-    #[serde(default)]
-    holders: BTreeMap<String, bool>,
+    holders: BTreeSet<String>,
 }
 
 /// What is read below the prefix of a semaphore.
@@ -271,7 +269,7 @@ impl<T: Transport> Consul<'_, T> {
                 );
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
-            if places.holders.contains_key(session.as_str()) {
+            if places.holders.contains(session.as_str()) {
                 return Ok(Attempt {
                     outcome: Outcome::Held(places_index),
                     index,
@@ -279,12 +277,12 @@ impl<T: Transport> Consul<'_, T> {
             }
             if places.holders.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
                 return Ok(Attempt {
-                    outcome: Outcome::Occupied(places.holders.into_keys().collect()),
+                    outcome: Outcome::Occupied(places.holders.into_iter().collect()),
                     index,
                 });
             }
             places.limit = limit;
-            places.holders.insert(session.clone(), true);
+            places.holders.insert(session.clone());
             let own = contender(prefix, session);
             let check = Step::CheckSession { key: &own, session };
             let (key, value) = (list(prefix), places.to_json());
@@ -325,7 +323,7 @@ impl<T: Transport> Consul<'_, T> {
                 ..
             } = found;
             alive.remove(session.as_str());
-            let had_place = places.holders.remove(session.as_str()).is_some();
+            let had_place = places.holders.remove(session.as_str());
             let (key, value) = (list(prefix), places.to_json());
             let mut steps = vec![Step::Delete(&own)];
             if places_index != 0 && places.holders.is_empty() && alive.is_empty() {
@@ -348,7 +346,7 @@ impl<T: Transport> Consul<'_, T> {
     pub async fn places(&self, prefix: &str, wait: Option<&Wait>) -> Result<Membership> {
         let found = self.semaphore(prefix, wait).await?;
         Ok(Membership {
-            sessions: found.places.holders.into_keys().collect(),
+            sessions: found.places.holders.into_iter().collect(),
             limit: Some(found.places.limit).filter(|limit| *limit != 0),
             index: found.index,
         })
@@ -366,7 +364,7 @@ impl<T: Transport> Consul<'_, T> {
                 check_flags(&entry, SEMAPHORE_FLAGS, "semaphore")?;
                 places_index = entry.modify_index;
                 if !entry.value.is_empty() {
-                    places = serde_json::from_slice(&entry.value).map_err(|_| {
+                    places = Places::parse(&entry.value).ok_or_else(|| {
                         let message =
                             format!("the value of `{}` is not a semaphore's", shown(&key));
                         Error::new(ErrorKind::Conflict, message)
@@ -377,7 +375,7 @@ impl<T: Transport> Consul<'_, T> {
         }
         places
             .holders
-            .retain(|session, _| alive.contains(&session.to_ascii_lowercase()));
+            .retain(|session| alive.contains(&session.to_ascii_lowercase()));
         Ok(Semaphore {
             places,
             places_index,
@@ -388,9 +386,26 @@ impl<T: Transport> Consul<'_, T> {
 }
 
 impl Places {
+    /// Reads the value that Consul's own client writes.
+    fn parse(value: &[u8]) -> Option<Places> {
+        let json: Value = serde_json::from_slice(value).ok()?;
+        let holders = match json.get("Holders") {
+            None | Some(Value::Null) => BTreeSet::new(),
+            Some(holders) => holders.as_object()?.keys().cloned().collect(),
+        };
+        Some(Places {
+            limit: json.get("Limit")?.as_u64()?.try_into().ok()?,
+            holders,
+        })
+    }
+
     fn to_json(&self) -> Vec<u8> {
-        // Strings and numbers can always be written.
-        serde_json::to_vec(self).unwrap_or_default()
+        let holders = self.holders.iter().cloned();
+        let holders: Map<String, Value> = holders.map(|id| (id, true.into())).collect();
+        let mut json = Map::new();
+        json.insert("Limit".to_owned(), self.limit.into());
+        json.insert("Holders".to_owned(), holders.into());
+        Value::Object(json).to_string().into_bytes()
     }
 }
 

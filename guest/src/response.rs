@@ -93,9 +93,8 @@ impl Context<'_> {
         {
             return Ok((Vec::new(), index));
         }
-        self.expect_json(response, &[200])?;
-        let entries = transaction::entries(&response.body)
-            .map_err(|why| self.malformed(response, &format!("it is not a list of keys: {why}")))?;
+        let entries = transaction::entries(self.json(response)?)
+            .map_err(|why| self.not_consul(response, &why))?;
         let index =
             index.ok_or_else(|| self.not_consul(response, "it has no header X-Consul-Index"))?;
         Ok((entries, index))
@@ -103,15 +102,12 @@ impl Context<'_> {
 
     /// Decodes the response to a transaction: the keys that it returned, or why it was refused.
     pub fn transacted(&self, response: &Response) -> Result<Result<Vec<Entry>, Vec<Refusal>>> {
-        self.expect_json(response, &[200, 409])?;
-        let malformed = |why: String| {
-            let why = format!("it is not the result of a transaction: {why}");
-            self.malformed(response, &why)
-        };
+        let json = self.json_of(response, &[200, 409])?;
+        let malformed = |why: String| self.not_consul(response, &why);
         if response.status == 200 {
-            return Ok(Ok(transaction::results(&response.body).map_err(malformed)?));
+            return Ok(Ok(transaction::results(json).map_err(malformed)?));
         }
-        let refusals = transaction::refusals(&response.body).map_err(malformed)?;
+        let refusals = transaction::refusals(json).map_err(malformed)?;
         let about = |text: &str| refusals.iter().any(|refusal| refusal.what.contains(text));
         if about("Permission denied") {
             let hint = self.request.permissions();
@@ -136,13 +132,11 @@ impl Context<'_> {
     }
 
     fn json(&self, response: &Response) -> Result<Value> {
-        self.expect_json(response, &[200])?;
-        serde_json::from_slice(&response.body)
-            .map_err(|error| self.malformed(response, &format!("it is not JSON ({error})")))
+        self.json_of(response, &[200])
     }
 
-    /// Refuses a response with another status, and one that is compressed.
-    fn expect_json(&self, response: &Response, statuses: &[u16]) -> Result<()> {
+    /// Decodes a response with one of these statuses.
+    fn json_of(&self, response: &Response, statuses: &[u16]) -> Result<Value> {
         if !statuses.contains(&response.status) {
             return Err(self.refused(response));
         }
@@ -152,19 +146,16 @@ impl Context<'_> {
             let why = format!("it is compressed ({encoding}), which the request did not allow");
             return Err(self.not_consul(response, &why));
         }
-        Ok(())
-    }
-
-    /// The error for a body that cannot be decoded. `why` is a phrase for people.
-    fn malformed(&self, response: &Response, why: &str) -> Error {
-        let why = if response.body.is_empty() {
-            "it is empty"
-        } else if is_html(response) {
-            "it is an HTML page"
-        } else {
-            why
-        };
-        self.not_consul(response, why)
+        serde_json::from_slice(&response.body).map_err(|error| {
+            let why = if response.body.is_empty() {
+                "it is empty".to_owned()
+            } else if is_html(response) {
+                "it is an HTML page".to_owned()
+            } else {
+                format!("it is not JSON ({error})")
+            };
+            self.not_consul(response, &why)
+        })
     }
 
     /// The error for a response whose status is not 200.

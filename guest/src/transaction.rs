@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A key as Consul stores it.
@@ -109,75 +108,64 @@ fn operation(step: &Step<'_>) -> Value {
 }
 
 /// Decodes a list of keys. The error is a phrase for people.
-pub fn entries(body: &[u8]) -> Result<Vec<Entry>, String> {
-    let keys: Vec<Key> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    keys.into_iter().map(Key::into_entry).collect()
+pub fn entries(json: Value) -> Result<Vec<Entry>, String> {
+    match json {
+        Value::Array(keys) => keys.into_iter().map(entry).collect(),
+        _ => Err("it is not a list of keys".to_owned()),
+    }
 }
 
 /// Decodes the results of a transaction: those of the steps that return a key.
-pub fn results(body: &[u8]) -> Result<Vec<Entry>, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Body {
-        results: Option<Vec<Success>>,
-    }
-    #[derive(Deserialize)]
-    struct Success {
-        #[serde(rename = "KV")]
-        kv: Key,
-    }
-    let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let results = body.results.unwrap_or_default().into_iter();
-    results.map(|result| result.kv.into_entry()).collect()
+pub fn results(mut json: Value) -> Result<Vec<Entry>, String> {
+    let results = list(&mut json, "Results")?.into_iter();
+    results
+        .map(|mut result| entry(result["KV"].take()))
+        .collect()
 }
 
 /// Decodes why a transaction was refused.
-pub fn refusals(body: &[u8]) -> Result<Vec<Refusal>, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Body {
-        errors: Option<Vec<Failure>>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Failure {
-        op_index: usize,
-        what: String,
-    }
-    let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let failures = body.errors.unwrap_or_default().into_iter();
-    let refusals = failures.map(|Failure { op_index, what }| Refusal {
-        step: op_index,
-        what,
-    });
-    Ok(refusals.collect())
+pub fn refusals(mut json: Value) -> Result<Vec<Refusal>, String> {
+    let refusal = |refusal: Value| {
+        let step = refusal["OpIndex"].as_u64()?.try_into().ok()?;
+        let what = refusal["What"].as_str()?.to_owned();
+        Some(Refusal { step, what })
+    };
+    let refusals = list(&mut json, "Errors")?.into_iter().map(refusal);
+    let refusals: Option<Vec<Refusal>> = refusals.collect();
+    refusals.ok_or_else(|| malformed("Errors"))
 }
 
-/// Consul's JSON of a key.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Key {
-    key: String,
-    #[serde(default)]
-    flags: u64,
-    value: Option<String>,
-    session: Option<String>,
-    modify_index: u64,
+fn list(json: &mut Value, name: &str) -> Result<Vec<Value>, String> {
+    match json.get_mut(name).map(Value::take) {
+        Some(Value::Array(list)) => Ok(list),
+        Some(Value::Null) => Ok(Vec::new()),
+        _ => Err(malformed(name)),
+    }
 }
 
-impl Key {
-    fn into_entry(self) -> Result<Entry, String> {
-        let value = STANDARD
-            .decode(self.value.unwrap_or_default())
-            .map_err(|_| format!("the value of `{}` is not base64", self.key))?;
-        Ok(Entry {
-            key: self.key,
-            flags: self.flags,
-            value,
-            session: self.session.filter(|session| !session.is_empty()),
-            modify_index: self.modify_index,
-        })
-    }
+fn malformed(name: &str) -> String {
+    format!("its {name} is missing or malformed")
+}
+
+/// Decodes a key.
+fn entry(mut json: Value) -> Result<Entry, String> {
+    let mut take = |name: &str| json.get_mut(name).map_or(Value::Null, Value::take);
+    let text = |value: Value, name: &str| match value {
+        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(text),
+        _ => Err(malformed(name)),
+    };
+    let key = text(take("Key"), "Key")?;
+    let value = text(take("Value"), "Value")?;
+    Ok(Entry {
+        flags: take("Flags").as_u64().ok_or_else(|| malformed("Flags"))?,
+        value: STANDARD.decode(value).map_err(|_| malformed("Value"))?,
+        session: Some(text(take("Session"), "Session")?).filter(|session| !session.is_empty()),
+        modify_index: take("ModifyIndex")
+            .as_u64()
+            .ok_or_else(|| malformed("ModifyIndex"))?,
+        key,
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +208,7 @@ mod tests {
     #[test]
     fn decodes_what_consul_sent() {
         // Recorded from Consul 1.8.7, with larger flags.
+        let parse = |text: &[u8]| -> Value { serde_json::from_slice(text).unwrap() };
         let body = br#"[{"LockIndex":1,"Key":"k","Flags":18446744073709551615,"Value":"dg==","Session":"s","CreateIndex":12,"ModifyIndex":14}]"#;
         let entry = Entry {
             key: "k".into(),
@@ -228,16 +217,19 @@ mod tests {
             session: Some("s".into()),
             modify_index: 14,
         };
-        assert_eq!(entries(body).unwrap(), [entry]);
+        assert_eq!(entries(parse(body)).unwrap(), [entry]);
         let body = br#"{"Results":[{"KV":{"LockIndex":0,"Key":"k","Flags":0,"Value":null,"CreateIndex":12,"ModifyIndex":14}}],"Errors":null}"#;
-        assert_eq!(results(body).unwrap()[0].modify_index, 14);
+        assert_eq!(results(parse(body)).unwrap()[0].modify_index, 14);
         let body = br#"{"Results":null,"Errors":[{"OpIndex":1,"What":"key \"k\" exists"}]}"#;
         let refusal = Refusal {
             step: 1,
             what: r#"key "k" exists"#.into(),
         };
-        assert_eq!(refusals(body).unwrap(), [refusal]);
-        assert!(entries(b"{}").is_err());
-        assert!(entries(br#"[{"Key":"k","Value":"!","ModifyIndex":1}]"#).is_err());
+        assert_eq!(refusals(parse(body)).unwrap(), [refusal]);
+        assert!(entries(json!({})).is_err());
+        assert!(
+            entries(json!([{"Key": "k", "Flags": 0, "Value": "!", "ModifyIndex": 1}])).is_err()
+        );
+        assert!(results(json!({})).is_err());
     }
 }

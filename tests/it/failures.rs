@@ -2,8 +2,10 @@
 //! exit status, never in a panic.
 
 use consul_session_dev_agent::DevAgent;
+use consul_session_tests::bad_server::Server;
 use consul_session_tests::program::{Program, Run, path};
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// The program either works, or says in a line what is missing.
@@ -32,6 +34,8 @@ fn limited(limit: &str, url: &str) -> Run {
         program.to_str().unwrap(),
         "--address",
         url,
+        "--timeout",
+        "100s",
         "list",
     ];
     Program::other("/bin/sh", arguments).run()
@@ -72,6 +76,28 @@ async fn little_address_space() {
         (Some(&1), Some(&0)),
         "{codes:?}"
     );
+}
+
+/// A part of a body that is one byte may hold a buffer of hundreds of KiB: hyper reads any number of zeros before a length.
+#[cfg(target_os = "linux")]
+#[test]
+fn small_parts_of_a_body_hold_no_large_buffers() {
+    let empty = Server::answering(200, &[("Content-Type", "application/json")], "[]");
+    let enough = (100..1_000)
+        .step_by(25)
+        .find(|mib| limited(&format!("-v {}", mib << 10), &empty.url()).code == 0);
+    let limit = format!("-v {}", (enough.unwrap() + 10) << 10);
+    let server = Server::after_request(|_, stream| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes())?;
+        let space = format!("{}1\r\n \r\n", "0".repeat(300_000));
+        for _ in 0..150 {
+            stream.write_all(space.as_bytes())?;
+        }
+        stream.write_all(b"2\r\n[]\r\n0\r\n\r\n")
+    });
+    let run = limited(&limit, &server.url());
+    assert_eq!(run.code, 0, "{run:?}");
 }
 
 #[cfg(target_os = "linux")]

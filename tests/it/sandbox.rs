@@ -189,13 +189,19 @@ async fn spinning_component_does_not_block_others() {
 /// 64 components that compute all the time take no more turns of the executor than one would.
 #[tokio::test]
 async fn spinning_components_take_turns() {
-    for hostile in [plugin(), embedded()] {
+    let denied = Trick::SpinSteps.on("http://127.0.0.1:1/v1/session/list");
+    for (hostile, trick) in [
+        (plugin(), Trick::Spin.name()),
+        (embedded(), Trick::Spin.name()),
+        (embedded(), &denied),
+    ] {
         let (agent, client) = agent(hostile).await;
         let turns = Arc::new(AtomicUsize::new(0));
         let mut spinning = JoinSet::new();
         for _ in 0..64 {
             let (client, turns) = (client.clone(), turns.clone());
-            let mut spin = Box::pin(async move { play(&client, Trick::Spin.name()).await });
+            let trick = trick.to_owned();
+            let mut spin = Box::pin(async move { play(&client, &trick).await });
             spinning.spawn(std::future::poll_fn(move |context| {
                 turns.fetch_add(1, Ordering::Relaxed);
                 spin.as_mut().poll(context)
@@ -230,6 +236,13 @@ async fn spinning_components_take_turns() {
         );
         assert!(turns < 64 + 10 * rounds, "{turns} turns in {rounds} rounds");
     }
+}
+
+#[tokio::test]
+async fn headers_of_a_request_are_bounded() {
+    let (agent, client) = agent(embedded()).await;
+    let list = Trick::HeaderNames.on(format!("{}/v1/session/list", agent.address()));
+    fails(&client, &list, "more than 100 headers").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,20 @@
 
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "embedded" });
+    // Without locks, like a component of version 0.1 of the package.
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "test:hostile/embedded",
+        inline: "
+            package test:hostile;
+            world embedded {
+                export consul:session/types@0.2.0;
+                export consul:session/steps@0.2.0;
+                export consul:session/start@0.2.0;
+                export consul:session/finish@0.2.0;
+            }
+        ",
+    });
 }
 
 use crate::tricks::Trick;
@@ -98,6 +111,15 @@ fn begin(trick: Trick, argument: &str) -> Option<Request> {
             request.authority.push_str("\r\n");
             Some(request)
         }
+        Trick::HeaderNames => {
+            let mut request = request(Method::Get, argument, None);
+            let header = |number| Header {
+                name: format!("x{number}"),
+                value: String::new(),
+            };
+            request.headers = (0..30_000).map(header).collect();
+            Some(request)
+        }
         Trick::Headers => {
             let mut request = request(Method::Get, argument, None);
             let header = |number| Header {
@@ -167,6 +189,10 @@ impl steps::Guest for Hostile {
             (Trick::Flood, _) => Some(request(Method::Get, &argument, None)),
             (Trick::SpinBetween, _) => {
                 spin_briefly();
+                Some(request(Method::Get, &argument, None))
+            }
+            (Trick::SpinSteps, _) => {
+                (0..8).for_each(|_| spin_briefly());
                 Some(request(Method::Get, &argument, None))
             }
             (Trick::Write, 1) => Some(request(Method::Get, &argument, None)),

@@ -7,7 +7,21 @@ mod embedded;
 #[cfg(all(target_arch = "wasm32", not(feature = "embedded")))]
 mod bindings {
     #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
-    wit_bindgen::generate!({ path: "../../wit", world: "plugin", generate_all });
+    // Without locks, like a component of version 0.1 of the package.
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "test:hostile/plugin",
+        inline: "
+            package test:hostile;
+            world plugin {
+                import wasi:http/outgoing-handler@0.2.6;
+                export consul:session/types@0.2.0;
+                export consul:session/sessions@0.2.0;
+                export consul:session/action@0.2.0;
+            }
+        ",
+        generate_all,
+    });
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -47,6 +47,8 @@ tricks! {
     Get,
     /// Takes memory for ever.
     Grow,
+    /// Sends headers of so many names that a map of them is full.
+    HeaderNames,
     /// Sends a gigabyte of headers.
     Headers,
     /// Sends 10,000 requests at once.
@@ -75,6 +77,8 @@ tricks! {
     SpinBetween,
     /// Computes for ever after a response.
     SpinLater,
+    /// Computes for most of a tick between requests, for ever.
+    SpinSteps,
     /// Sends a token of its own.
     Token,
     /// Aborts.

@@ -4,13 +4,16 @@ use crate::component::steps::{
     Header, Method, Request, Response, ResponseHeader, Scheme, Timeouts, TransportError,
     TransportErrorKind,
 };
-use crate::network::{self, Kind, RequestError, TOKEN_HEADER};
+use crate::network::{self, Kind, LimitedBody, RequestError, TOKEN_HEADER};
 use crate::runtime::Call;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
+
+/// Maximum number of headers of a request. The built-in component sends four.
+const MAX_HEADERS: usize = 100;
 
 /// The headers that the built-in component reads.
 const READ_HEADERS: [&str; 5] = [
@@ -27,7 +30,7 @@ fn is_needed(name: &str) -> bool {
 }
 
 /// The response for the component, with its whole body and the headers that the component needs.
-fn response(head: &http::response::Parts, body: Bytes, built_in: bool) -> Response {
+fn response(head: &http::response::Parts, body: Vec<u8>, built_in: bool) -> Response {
     let headers = head.headers.iter().filter(|(name, _)| {
         if built_in {
             READ_HEADERS.contains(&name.as_str())
@@ -43,7 +46,7 @@ fn response(head: &http::response::Parts, body: Bytes, built_in: bool) -> Respon
                 value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
             })
             .collect(),
-        body: body.into(),
+        body,
     }
 }
 
@@ -64,13 +67,24 @@ impl Call {
             let sent = self.network.send(outgoing, timeouts, self.network_deadline);
             let (head, mut body) = sent.await?.into_parts();
             body.limit(max_body);
-            let body = body.collect().await?.to_bytes();
-            Ok(response(&head, body, built_in))
+            Ok(response(&head, whole(body).await?, built_in))
         };
         result
             .await
             .inspect_err(|error| self.journal.failed(error, writes))
     }
+}
+
+/// The whole body. Each part is copied and dropped: a part of one byte may hold a buffer of many, so a server could make
+/// a body of 8 MiB take hundreds.
+async fn whole(mut body: LimitedBody) -> Result<Vec<u8>, RequestError> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole)
 }
 
 fn timeouts(timeouts: Timeouts) -> network::Timeouts {
@@ -108,6 +122,10 @@ fn outgoing(
     *outgoing.uri_mut() = uri;
     if method == http::Method::GET && length > 0 {
         return Err(malformed("body"));
+    }
+    if request.headers.len() > MAX_HEADERS {
+        let why = format!("the request has more than {MAX_HEADERS} headers");
+        return Err(RequestError::new(Kind::Malformed, why));
     }
     for Header { name, value } in request.headers {
         let name = HeaderName::try_from(name).map_err(|_| malformed("header"))?;
