@@ -7,6 +7,7 @@
 //! | [`parameters`] | typed access to JSON parameters, with the coercions automation users expect |
 //! | [`arguments`] | `KEY=VALUE` arguments and JSON on standard input |
 //! | [`session_id`] | the form of session ids |
+//! | [`key`] | which keys are refused |
 //! | [`duration`] | durations as Go, JSON and the WIT package write them |
 //! | [`error`] | the error of every operation, and its JSON form |
 //! | [`descriptors`] | whether the process may open more files and connections |
@@ -23,6 +24,7 @@ pub mod arguments;
 pub mod descriptors;
 pub mod duration;
 pub mod error;
+pub mod key;
 pub mod parameters;
 pub mod redact;
 pub mod session_id;

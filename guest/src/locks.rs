@@ -6,11 +6,11 @@
 
 use crate::consul::{Consul, Refused};
 use crate::lock_types::{Attempt, Holding, Lock, Membership, Outcome, Place, Wait};
-use crate::request::{Consistency, check_key};
+use crate::request::Consistency;
 use crate::transaction::{Entry, Put, Step};
 use crate::transport::Transport;
 use consul_session_core::error::shown;
-use consul_session_core::{Error, ErrorKind, Result, session_id};
+use consul_session_core::{Error, ErrorKind, Result, key, session_id};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -100,8 +100,8 @@ impl<T: Transport> Consul<'_, T> {
     /// Releases a lock, and returns whether the session held it.
     pub async fn release(&self, lock: &Lock, delete_key: bool) -> Result<bool> {
         let session = &session_id::parse(&lock.session)?;
+        key::check("key", &lock.key)?;
         let key = lock.key.as_str();
-        check_key("key", key)?;
         let purpose = || format!("release the lock `{}`", shown(key));
         if delete_key {
             let steps = [Step::CheckSession { key, session }, Step::Delete(key)];
@@ -149,7 +149,7 @@ impl<T: Transport> Consul<'_, T> {
     /// Writes a key while the lock is held, and returns its new index.
     pub async fn write(&self, lock: &Lock, key: &str, value: &[u8]) -> Result<u64> {
         let session = &session_id::parse(&lock.session)?;
-        check_key("key", &lock.key)?;
+        key::check("key", &lock.key)?;
         for _ in 0..MAX_ROUNDS {
             let (entry, _) = self.key(key, Consistency::Consistent, None).await?;
             let entry = entry.unwrap_or_default();
@@ -180,7 +180,7 @@ impl<T: Transport> Consul<'_, T> {
     /// Deletes a key while the lock is held.
     pub async fn delete(&self, lock: &Lock, key: &str) -> Result<()> {
         let session = &session_id::parse(&lock.session)?;
-        check_key("key", &lock.key)?;
+        key::check("key", &lock.key)?;
         for _ in 0..MAX_ROUNDS {
             let (entry, _) = self.key(key, Consistency::Consistent, None).await?;
             let entry = entry.unwrap_or_default();
@@ -227,7 +227,7 @@ impl<T: Transport> Consul<'_, T> {
     /// Joins those who want a place in a semaphore.
     pub async fn join(&self, place: &Place, value: &[u8]) -> Result<()> {
         let session = &session_id::parse(&place.session)?;
-        check_key("prefix", &place.prefix)?;
+        key::check("prefix", &place.prefix)?;
         let put = Put {
             key: &contender(&place.prefix, session),
             value,

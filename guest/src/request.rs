@@ -9,7 +9,7 @@ use crate::transaction::{self, Step};
 use crate::types::{Agent, NewSession};
 use consul_session_core::duration::{MILLISECOND, SECOND};
 use consul_session_core::error::shown;
-use consul_session_core::{Error, Result, session_id};
+use consul_session_core::{Error, Result, key, session_id};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
 /// Everything except the unreserved characters of RFC 3986.
@@ -30,9 +30,6 @@ const MAX_NAME: usize = 4 << 20;
 
 /// Maximum length of a node's name in bytes. A DNS name has 253.
 const MAX_NODE: usize = 4 << 10;
-
-/// Maximum length of a key in bytes.
-const MAX_KEY: usize = 4 << 10;
 
 /// The longest time that Consul holds a response back, in nanoseconds.
 const MAX_WAIT: u64 = 600 * SECOND;
@@ -191,17 +188,17 @@ fn by_id(
 /// Reads a key. With `wait`, waits for a change.
 pub fn read_key(
     agent: &Agent,
-    key: &str,
+    name: &str,
     consistency: Consistency,
     wait: Option<&Wait>,
 ) -> Result<Request> {
-    check_key("key", key)?;
-    let query = path(agent, &format!("/v1/kv/{}", encoded(key)), consistency);
+    key::check("key", name)?;
+    let query = path(agent, &format!("/v1/kv/{}", encoded(name)), consistency);
     Ok(Request {
         method: Method::Get,
         path: waiting(query, wait)?,
         body: Vec::new(),
-        purpose: format!("read the key `{}`", shown(key)),
+        purpose: format!("read the key `{}`", shown(name)),
         hold: wait.map(|wait| wait.at_most),
     })
 }
@@ -213,7 +210,7 @@ pub fn read_keys_below(
     consistency: Consistency,
     wait: Option<&Wait>,
 ) -> Result<Request> {
-    check_key("prefix", prefix)?;
+    key::check("prefix", prefix)?;
     let path = path(agent, &format!("/v1/kv/{}/", encoded(prefix)), consistency);
     let separator = if path.contains('?') { '&' } else { '?' };
     Ok(Request {
@@ -271,34 +268,6 @@ fn path(agent: &Agent, path: &str, consistency: Consistency) -> String {
     } else {
         format!("{path}?{}", query.join("&"))
     }
-}
-
-/// Checks a key, or the prefix of a semaphore, before it becomes part of a path.
-pub fn check_key(parameter: &str, key: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::invalid(parameter, format!("`{parameter}` {why}")));
-    if key.is_empty() {
-        return refuse("is empty");
-    }
-    if key.len() > MAX_KEY {
-        return refuse("is longer than 4 KiB");
-    }
-    if key.chars().any(char::is_control) {
-        return refuse("contains a control character");
-    }
-    if key.starts_with('/') {
-        return refuse("begins with a slash, which Consul would remove");
-    }
-    // A trailing slash is kept.
-    let segments = key.strip_suffix('/').unwrap_or(key).split('/');
-    if segments
-        .into_iter()
-        .any(|segment| matches!(segment, "" | "." | ".."))
-    {
-        return refuse(
-            "would be rewritten by Consul: a segment between slashes is empty, `.` or `..`",
-        );
-    }
-    Ok(())
 }
 
 fn encoded(key: &str) -> PercentEncode<'_> {

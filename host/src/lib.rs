@@ -36,6 +36,12 @@
 //! | `client/tenant_parameters.rs` | what a tenant's parameters may say about the connection |
 //! | `client/call.rs` | one call: its deadline, and the error if it is cut short |
 //! | `client/hints.rs` | what is added to a component's errors, and what is removed |
+//! | `client/lanes.rs` | places for calls, for the upkeep of locks, and for those who wait |
+//! | `client/locks.rs` | the steps of locks |
+//! | `locks/mod.rs` | locks, semaphores and sessions that are kept alive |
+//! | `locks/contender.rs` | **the protocol of a lock**, without network and clock |
+//! | `locks/driver.rs` | its requests, replies and timers |
+//! | `locks/clock.rs` | a clock that counts while the machine sleeps |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
 //! | `runtime/embedded/mod.rs` | runs a component that imports nothing, in a fresh instance per call |
 //! | `runtime/embedded/sandbox.rs` | an instance in a store of its own, and its steps |
@@ -48,11 +54,12 @@
 //! | `runtime/journal.rs` | what the host observed of a call |
 //! | `runtime/ticker.rs` | the clock that interrupts running components |
 //! | `component/mod.rs` | the component's exports |
-//! | `component/types.rs`, `component/steps.rs` | their types: values of operations; requests and responses |
+//! | `component/types.rs`, `component/locks.rs`, `component/steps.rs` | their types: values of operations; requests and responses |
 //! | `network/mod.rs` | every request of a component: policy, token, timeouts |
 //! | `policy/mod.rs` | **what may be reached: where a request is refused** |
 //! | `policy/origin.rs` | origins, parsed once |
 //! | `policy/addresses.rs` | private networks, loopback, metadata services |
+//! | `policy/keys.rs` | **which keys a request reads or changes** |
 //! | `policy/operation.rs` | **which operation of Consul's API a request is** |
 //! | `network/connector.rs` | **where a connection is made or refused** |
 //! | `network/connections.rs` | how many connections are open and idle |
@@ -70,6 +77,7 @@ mod client;
 mod component;
 mod error;
 mod files;
+mod locks;
 mod network;
 mod outcome;
 mod policy;
@@ -81,6 +89,7 @@ mod trust;
 
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, Exchange, Result};
+pub use locks::{Contending, HeldBy, Holder, Lock, LockBuilder, Loss, Progress};
 pub use network::Report;
 pub use outcome::Outcome;
 pub use policy::{Operation, Policy};

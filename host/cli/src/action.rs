@@ -2,7 +2,7 @@
 
 use crate::args::{self, ConnectionArgs, Format, SessionCommand};
 use crate::{connect, executor, output, table};
-use consul_session::{Error, ErrorKind, Outcome, Runtime};
+use consul_session::{Error, ErrorKind, Outcome, Policy, Runtime};
 use consul_session_core::arguments::{self, Arguments};
 use consul_session_core::settings::ConnectionSettings;
 use consul_session_dev_agent::DevAgent;
@@ -76,7 +76,8 @@ pub(crate) fn run(
     }
 }
 
-fn fail(error: &Error) -> ExitCode {
+/// Reports an error, and what may help.
+pub(crate) fn explain(error: &Error) {
     output::error(&with_option_names(error.message()));
     match error.kind() {
         ErrorKind::Tls => output::hint(
@@ -87,6 +88,10 @@ fn fail(error: &Error) -> ExitCode {
         }
         _ => {}
     }
+}
+
+pub(crate) fn fail(error: &Error) -> ExitCode {
+    explain(error);
     if error.is_invalid() && error.exchange().is_none() {
         output::USAGE_ERROR.into()
     } else {
@@ -100,6 +105,9 @@ fn with_option_names(message: &str) -> String {
         ("`ttl`", "--ttl"),
         ("`delay`", "--delay"),
         ("`behavior`", "--behavior"),
+        ("`lock_delay`", "--lock-delay"),
+        ("`prefix`", "PREFIX"),
+        ("`key`", "KEY"),
         ("`ca_path`", "--ca-file"),
         ("`client_cert`", "--client-cert"),
         ("`client_key`", "--client-key"),
@@ -126,21 +134,21 @@ async fn perform_async(
     mut parameters: Map<String, Value>,
 ) -> Result<Outcome, Error> {
     let runtime = Runtime::with_calls(1)?;
-    let agent = if connection.dev {
+    if connection.dev {
         let given = |name: &&&str| ConnectionSettings::is_given(&parameters, name);
         if let Some(name) = ConnectionSettings::ADDRESS_PARAMETERS.iter().find(given) {
             let message = format!("`{name}` cannot be used with --dev, which starts its own agent");
             return Err(Error::invalid(name, message));
         }
-        let agent = DevAgent::start().await.map_err(|error| {
-            let message = format!("cannot start the development agent: {error}");
-            Error::new(ErrorKind::Other, message)
-        })?;
-        Some(agent)
-    } else {
-        None
-    };
+    }
+    let agent = connect::dev_agent(connection).await?;
     let address = agent.as_ref().map(DevAgent::address);
-    let client = connect::client(connection, address, &mut parameters, &runtime)?;
+    let client = connect::client(
+        connection,
+        address,
+        &mut parameters,
+        Policy::deny_all(),
+        &runtime,
+    )?;
     client.trusted_action(parameters).await
 }

@@ -154,6 +154,50 @@ Examples:
         #[arg(value_name = "KEY=VALUE")]
         parameters: Vec<String>,
     },
+    /// Run a command while a lock is held
+    #[command(after_help = "\
+The lock is that of `consul lock PREFIX`, and with -n N its semaphore.
+
+COMMAND's environment has CONSUL_LOCK_HELD, CONSUL_LOCK_KEY,
+CONSUL_LOCK_SESSION and CONSUL_LOCK_FENCING_TOKEN. In it, `consul-session put`
+writes only while the lock is held.
+
+Exit status: COMMAND's own, or 128+N if signal N ended it; 123 the lock was
+lost meanwhile; 124 not acquired in time; 125 failed before COMMAND was
+started; 126 COMMAND cannot be executed; 127 COMMAND is not found; 2 wrong usage
+
+Examples:
+  consul-session lock jobs/backup -- ./backup.sh
+  consul-session lock --try jobs/backup -- ./backup.sh
+  consul-session lock -n 3 --ttl 30s jobs/import -- ./import.sh --all")]
+    Lock(LockArgs),
+    /// Run a command while a session is kept alive
+    #[command(after_help = "\
+COMMAND's environment has CONSUL_LOCK_SESSION. The exit status is that of
+`consul-session lock`; 123 means that the session has ended meanwhile.
+
+Example:
+  consul-session run worker --ttl 30s -- ./worker.sh")]
+    Run(RunArgs),
+    /// Write a key while the lock is held that the environment names
+    #[command(after_help = "\
+For commands that `consul-session lock` runs. Consul itself checks that the
+lock is held. The key keeps its flags.
+
+Example:
+  consul-session lock jobs/backup -- sh -c 'consul-session put last \"$(date)\"'")]
+    Put {
+        /// The key to write
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        key: String,
+        /// The value, or - to read it from standard input
+        value: std::ffi::OsString,
+    },
+    /// Show who holds the lock or semaphore of a prefix
+    Holder {
+        /// The prefix
+        prefix: String,
+    },
     /// Show every operation against a built-in agent
     Demo,
     /// Serve as a development agent that imitates Consul in memory
@@ -178,7 +222,12 @@ impl Command {
     /// The name of a command that does not connect to Consul.
     pub(crate) fn without_connection(&self) -> Option<&'static str> {
         match self {
-            Command::Sessions(_) | Command::Apply { .. } => None,
+            Command::Sessions(_)
+            | Command::Apply { .. }
+            | Command::Lock(_)
+            | Command::Run(_)
+            | Command::Put { .. }
+            | Command::Holder { .. } => None,
             Command::Demo => Some("demo"),
             Command::Agent(_) => Some("agent"),
             Command::Component { .. } => Some("component"),
@@ -228,6 +277,69 @@ impl SessionCommand {
             }
         }
     }
+}
+
+#[derive(Args)]
+pub(crate) struct LockArgs {
+    /// The prefix of the lock's keys; the lock itself is PREFIX/.lock
+    pub(crate) prefix: String,
+    /// Let N commands run at once: a semaphore
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Set how long to wait, such as 1m; 0 is --try [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait: Option<Duration>,
+    /// Do not wait: exit with 124 if the lock is not free
+    #[arg(long = "try", conflicts_with = "wait")]
+    pub(crate) try_once: bool,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+    /// Set how long the lock stays blocked if it is not released, 0 to 60s [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) lock_delay: Option<Duration>,
+    /// Name the session [default: consul-session lock PREFIX]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: Option<String>,
+    /// The command, with its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// The session's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+    /// The command, with its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// How a session is kept while a command runs.
+#[derive(Args)]
+pub(crate) struct KeptArgs {
+    /// Set the session's TTL, 10s to 24h [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// When the lock is lost, `terminate` COMMAND or let it `continue`
+    #[arg(
+        long,
+        value_name = "ACTION",
+        default_value = "terminate",
+        hide_possible_values = true
+    )]
+    pub(crate) on_lost: OnLost,
+    /// Set the time between SIGTERM and SIGKILL [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum OnLost {
+    Terminate,
+    Continue,
 }
 
 #[derive(Args)]
@@ -380,6 +492,12 @@ fn timeout(text: &str) -> Result<Duration, Error> {
         0 => Err(Error::invalid("--timeout", "it must be more than 0")),
         nanoseconds => Ok(Duration::from_nanos(nanoseconds)),
     }
+}
+
+fn duration(text: &str) -> Result<Duration, Error> {
+    Ok(Duration::from_nanos(parameters::parse_duration(
+        "the time", text,
+    )?))
 }
 
 fn listen(text: &str) -> Result<String, &'static str> {

@@ -1,10 +1,12 @@
 //! From options, parameters and `CONSUL_*` variables to a client. Parameters win over options, and options over variables.
 
 use crate::args::ConnectionArgs;
-use consul_session::{Client, Error, Runtime, Token, Trust};
+use consul_session::{Client, Error, ErrorKind, Policy, Runtime, Token, Trust};
 use consul_session_core::redact::Redactor;
 use consul_session_core::settings::{ConnectionOptions, ConnectionSettings, Environment};
+use consul_session_dev_agent::DevAgent;
 use serde_json::{Map, Value};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The variables that are read.
@@ -25,19 +27,64 @@ const VARIABLES: [&str; 11] = [
 /// Maximum length of a variable. No path, address or token is longer, and messages repeat it.
 const MAX_VARIABLE: usize = 4 << 10;
 
+/// Starts the agent of `--dev`.
+pub(crate) async fn dev_agent(arguments: &ConnectionArgs) -> Result<Option<DevAgent>, Error> {
+    if !arguments.dev {
+        return Ok(None);
+    }
+    let agent = DevAgent::start().await.map_err(|error| {
+        let message = format!("cannot start the development agent: {error}");
+        Error::new(ErrorKind::Other, message)
+    })?;
+    Ok(Some(agent))
+}
+
+/// The variables by which a command that this program runs finds the same Consul, as far as options say where it is. The
+/// token is not among them.
+pub(crate) fn variables(
+    arguments: &ConnectionArgs,
+    dev_agent: Option<&str>,
+) -> Vec<(&'static str, OsString)> {
+    let address = arguments.address.as_ref().map(ToString::to_string);
+    let text = |text: &Option<String>| text.as_ref().map(OsString::from);
+    let path = |path: &Option<PathBuf>| path.as_ref().map(OsString::from);
+    [
+        (
+            "CONSUL_HTTP_ADDR",
+            dev_agent
+                .map(OsString::from)
+                .or(address.map(OsString::from)),
+        ),
+        ("CONSUL_CACERT", path(&arguments.ca_file)),
+        ("CONSUL_CLIENT_CERT", path(&arguments.client_cert)),
+        ("CONSUL_CLIENT_KEY", path(&arguments.client_key)),
+        ("CONSUL_TLS_SERVER_NAME", text(&arguments.tls_server_name)),
+        (
+            "CONSUL_HTTP_SSL_VERIFY",
+            arguments.insecure.then(|| OsString::from("false")),
+        ),
+        ("CONSUL_NAMESPACE", text(&arguments.namespace)),
+        ("CONSUL_PARTITION", text(&arguments.partition)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
 /// Removes the connection settings from the parameters, and builds a client from them. `dev_agent` is the address of the
 /// agent that `--dev` started.
 pub(crate) fn client(
     arguments: &ConnectionArgs,
     dev_agent: Option<&str>,
     parameters: &mut Map<String, Value>,
+    policy: Policy,
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     let options = options(arguments, dev_agent)?;
     // An error may quote a token that was given in the wrong place.
     let token = parameters.get("token").and_then(Value::as_str);
     let token = token.or(options.token.as_deref()).map(str::to_owned);
-    build(arguments, &options, parameters, runtime)
+    build(arguments, &options, parameters, policy, runtime)
         .map_err(|error| Redactor::new(token.as_deref()).error(error))
 }
 
@@ -78,6 +125,7 @@ fn build(
     arguments: &ConnectionArgs,
     options: &ConnectionOptions,
     parameters: &mut Map<String, Value>,
+    policy: Policy,
     runtime: &Runtime,
 ) -> Result<Client, Error> {
     // With --dev, ignore variables: they configure another agent.
@@ -105,7 +153,7 @@ fn build(
         name => variable(name),
     };
     let settings = ConnectionSettings::take(parameters, options, Environment(&lookup))?;
-    let mut builder = Client::builder();
+    let mut builder = Client::builder().policy(policy);
     let token = match (&settings.token, &token_file) {
         (Some(token), _) => Some(token.clone()),
         (None, Some(path)) => Some(read_token(Path::new(path))?),

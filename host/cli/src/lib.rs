@@ -5,6 +5,9 @@
 //! | `args.rs` | the command line, parsed |
 //! | `connect.rs` | from options, parameters and `CONSUL_*` variables to a client |
 //! | `action.rs` | one action: `apply`, and the commands on sessions |
+//! | `lock.rs` | a command that runs while a lock or a session is held |
+//! | `child.rs` | its process: terminal, signals, exit status |
+//! | `held.rs` | writes under the lock, and who holds it |
 //! | `table.rs` | results for people |
 //! | `output.rs` | everything that is printed |
 //! | `agent.rs`, `demo.rs`, `artifact.rs` | the commands `agent`, `demo` and `component` |
@@ -18,8 +21,12 @@ mod action;
 mod agent;
 mod args;
 mod artifact;
+#[cfg(unix)]
+mod child;
 mod connect;
 mod demo;
+mod held;
+mod lock;
 mod output;
 mod table;
 
@@ -65,6 +72,10 @@ fn run() -> ExitCode {
             artifact,
             output_file,
         } => artifact::write(artifact, &output_file),
+        Command::Lock(arguments) => lock::run(&connection, lock::Wanted::lock(arguments)),
+        Command::Run(arguments) => lock::run(&connection, lock::Wanted::session(arguments)),
+        Command::Put { key, value } => held::put(&connection, &key, &value),
+        Command::Holder { prefix } => held::holder(&connection, output, &prefix),
         Command::Demo => demo::run(),
         Command::Help { topic } => args::help(topic.as_deref()),
         Command::Sessions(command) => action::run(&connection, output, command),

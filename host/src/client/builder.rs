@@ -1,5 +1,6 @@
 //! The settings of a client: a tenant's address, credentials, trust, policy and limits.
 
+use super::lanes::{CLIENT_UPKEEP, CLIENT_WAITS, Waits};
 use super::{Client, Inner};
 use crate::component::types::Agent;
 use crate::error::{Error, Result};
@@ -189,7 +190,7 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             response_limit: self.response_limit,
             observer: self.observer,
-            share: runtime.connections(max_calls),
+            share: runtime.connections(max_calls + 2 * CLIENT_WAITS + CLIENT_UPKEEP),
         })?;
         Ok(Client(Arc::new(Inner {
             kept: self.reuse.then(|| Arc::new(runtime.kept(max_calls))),
@@ -208,6 +209,9 @@ impl ClientBuilder {
             verifies,
             timeout: self.timeout,
             calls: Semaphore::new(max_calls),
+            upkeep: Semaphore::new(CLIENT_UPKEEP),
+            to_acquire: Waits::new(CLIENT_WAITS),
+            for_loss: Waits::new(CLIENT_WAITS),
         })))
     }
 }

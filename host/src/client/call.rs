@@ -1,14 +1,18 @@
 //! One call: its clock and its turn, a fresh store, and the error reported when a call is cut short.
 
 use super::Client;
-use crate::component::types::Agent;
-use crate::component::{Operation, Parameters, Returned};
+use super::lanes::{Lane, Waiting};
+use crate::component::locks::Wait;
+use crate::component::steps::Request;
+use crate::component::types::{Agent, Failure};
+use crate::component::{Lacks, Operation, Parameters, Returned};
 use crate::error::{Error, ErrorKind, Exchange, Result};
 use crate::network::{self, OUT_OF_DESCRIPTORS};
-use crate::runtime::{Call, Journal, MAX_MEMORY, Slot};
+use crate::runtime::{Call, FirstResponse, Journal, MAX_MEMORY, Slot};
+use crate::session::nanoseconds;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Text of this size is read or written in less than a millisecond.
@@ -27,12 +31,21 @@ pub(super) struct Turn<'a> {
 impl Client {
     /// Starts the clock of a call that may take so long, and waits for its turn.
     pub(super) async fn turn(&self, timeout: Duration) -> Result<Turn<'_>> {
+        self.turn_in(Lane::Calls, timeout, Arc::default()).await
+    }
+
+    /// The same in another lane, with what happened in the call before.
+    async fn turn_in(
+        &self,
+        lane: Lane,
+        timeout: Duration,
+        journal: Arc<Journal>,
+    ) -> Result<Turn<'_>> {
         let begun = Instant::now();
-        let journal = Arc::new(Journal::default());
         let wait_until = network_deadline(begun, timeout);
-        let (place, slot) = match self.free_places().filter(|_| !timeout.is_zero()) {
+        let (place, slot) = match self.free_places(lane).filter(|_| !timeout.is_zero()) {
             Some(places) => places,
-            None => match tokio::time::timeout_at(wait_until, self.places()).await {
+            None => match tokio::time::timeout_at(wait_until, self.places(lane)).await {
                 Ok(Some(places)) if Instant::now() < wait_until => places,
                 Ok(_) | Err(_) => return Err(self.never_started(timeout, &journal)),
             },
@@ -48,16 +61,92 @@ impl Client {
     }
 
     /// A place among the client's calls and one among the runtime's, if both are free.
-    fn free_places(&self) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
-        let place = self.0.calls.try_acquire().ok()?;
-        Some((place, self.0.runtime.free_slot()?))
+    fn free_places(&self, lane: Lane) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
+        let place = self.lane(lane).try_acquire().ok()?;
+        Some((place, self.0.runtime.free_slot(lane)?))
     }
 
     /// Waits for both places.
-    async fn places(&self) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
+    async fn places(&self, lane: Lane) -> Option<(SemaphorePermit<'_>, Arc<Slot>)> {
         // Neither semaphore is ever closed.
-        let place = self.0.calls.acquire().await.ok()?;
-        Some((place, self.0.runtime.slot().await.ok()?))
+        let place = self.lane(lane).acquire().await.ok()?;
+        Some((place, self.0.runtime.slot(lane).await.ok()?))
+    }
+
+    fn lane(&self, lane: Lane) -> &Semaphore {
+        match lane {
+            Lane::Calls => &self.0.calls,
+            Lane::Upkeep => &self.0.upkeep,
+        }
+    }
+
+    /// Carries out an operation of locks, with a clock of its own.
+    pub(super) async fn call_in<P, T>(
+        &self,
+        lane: Lane,
+        timeout: Duration,
+        operation: Operation,
+        parameters: impl FnOnce(Arc<Agent>) -> P,
+    ) -> Result<T>
+    where
+        P: Parameters,
+        T: Returned,
+    {
+        let turn = self.turn_in(lane, timeout, Arc::default()).await?;
+        let result: Result<T, Failure> = turn.run(operation, 0, parameters).await?;
+        result.map_err(|failure| self.explain(Error::from(failure), turn.journal()))
+    }
+
+    /// Carries out an operation that begins with a blocking query. While Consul holds its response back, the call has a
+    /// connection, but no instance of the component and no place among those who do: the operation begins again when the
+    /// response is there.
+    pub(super) async fn wait_in<P, T>(
+        &self,
+        waiting: Waiting,
+        operation: Operation,
+        wait: Wait,
+        parameters: impl FnOnce(Arc<Agent>, Wait) -> P,
+    ) -> Result<T>
+    where
+        P: Parameters + Clone,
+        T: Returned,
+    {
+        let inner = &self.0;
+        let (own, all) = (inner.waits(waiting), inner.runtime.waits(waiting));
+        // Neither semaphore is ever closed.
+        let _place = own.place(all).await;
+        let at_most = Duration::from_nanos(wait.at_most)
+            .min(own.longest())
+            .min(all.longest());
+        let wait = Wait {
+            at_most: nanoseconds(at_most),
+            ..wait
+        };
+        let parameters = parameters(inner.agent.clone(), wait);
+        let journal = Arc::new(Journal::default());
+        let lane = match waiting {
+            Waiting::ToAcquire => Lane::Calls,
+            Waiting::ForLoss => Lane::Upkeep,
+        };
+        let mut turn = self.turn_in(lane, inner.timeout, journal.clone()).await?;
+        let request = turn.first_request(operation, parameters.clone()).await?;
+        let mut first = None;
+        // Consul adds up to a sixteenth.
+        let held = at_most + at_most / 16;
+        if let Some(request) = request.filter(|request| request.hold.is_some()) {
+            drop(turn);
+            let deadline = Instant::now() + held + inner.timeout;
+            let exchange = inner
+                .runtime
+                .exchange(&inner.network, &journal, deadline, request);
+            first = Some(exchange.await);
+            turn = self.turn_in(lane, inner.timeout, journal).await?;
+        } else {
+            turn.timeout += held;
+        }
+        let run = turn.run_after(first, operation, 0, |_| parameters);
+        let result: Result<T, Failure> = run.await?;
+        result.map_err(|failure| self.explain(Error::from(failure), turn.journal()))
     }
 
     fn never_started(&self, timeout: Duration, journal: &Journal) -> Error {
@@ -74,6 +163,9 @@ impl Client {
                 MAX_MEMORY >> 20
             ),
             Some(trap) => trap.to_string(),
+            None if error.is::<Lacks>() => {
+                return Error::new(ErrorKind::Unsupported, error.to_string());
+            }
             None if network::out_of_descriptors() => format!("{error:#}: {OUT_OF_DESCRIPTORS}"),
             None => format!("{error:#}"),
         };
@@ -134,8 +226,46 @@ impl Turn<'_> {
         P: Parameters,
         T: Returned,
     {
+        self.run_after(None, operation, input, parameters).await
+    }
+
+    /// The same for an operation whose first response may be there already.
+    async fn run_after<P, T>(
+        &self,
+        first: Option<FirstResponse>,
+        operation: Operation,
+        input: usize,
+        parameters: impl FnOnce(Arc<Agent>) -> P,
+    ) -> Result<T>
+    where
+        P: Parameters,
+        T: Returned,
+    {
         let inner = &self.client.0;
-        let call = Call {
+        let parameters = parameters(inner.agent.clone());
+        let run = inner
+            .runtime
+            .run(self.call(), operation, input, parameters, first);
+        run.await
+            .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
+    }
+
+    /// Returns the first request of an operation, and forgets the operation.
+    async fn first_request<P: Parameters>(
+        &self,
+        operation: Operation,
+        parameters: P,
+    ) -> Result<Option<Request>> {
+        let runtime = &self.client.0.runtime;
+        let request = runtime.first_request(self.call(), operation, parameters);
+        request
+            .await
+            .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
+    }
+
+    fn call(&self) -> Call {
+        let inner = &self.client.0;
+        Call {
             network: inner.network.clone(),
             journal: self.journal.clone(),
             network_deadline: network_deadline(self.begun, self.timeout),
@@ -143,16 +273,7 @@ impl Turn<'_> {
             computing: inner.computing.clone(),
             slot: self.slot.clone(),
             kept: inner.kept.clone(),
-        };
-        let run = inner.runtime.run(
-            call,
-            operation,
-            input,
-            parameters(inner.agent.clone()),
-            None,
-        );
-        run.await
-            .map_err(|error| self.client.trapped(&error, self.timeout, &self.journal))
+        }
     }
 
     /// Reads or writes text of a size that others chose: off the executor if it is large, and not beyond the deadline.

@@ -3,9 +3,12 @@
 mod builder;
 mod call;
 mod hints;
+mod lanes;
+mod locks;
 mod tenant_parameters;
 
 pub use builder::ClientBuilder;
+pub(crate) use lanes::{Lane, RUNTIME_UPKEEP, RUNTIME_WAITS, Waiting, Waits};
 
 use crate::component::types as wire;
 use crate::component::{Operation, Parameters, Returned};
@@ -41,6 +44,9 @@ struct Inner {
     agent: Arc<wire::Agent>,
     timeout: Duration,
     calls: Semaphore,
+    upkeep: Semaphore,
+    to_acquire: Arc<Waits>,
+    for_loss: Arc<Waits>,
     computing: Arc<ComputingShare>,
     /// Instances to use again, if the client was asked to.
     kept: Option<Arc<Kept>>,
@@ -51,6 +57,15 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("address", &self.0.address.to_string())
             .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn waits(&self, waiting: Waiting) -> &Waits {
+        match waiting {
+            Waiting::ToAcquire => &self.to_acquire,
+            Waiting::ForLoss => &self.for_loss,
+        }
     }
 }
 

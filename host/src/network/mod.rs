@@ -12,7 +12,7 @@ pub(crate) use connections::{Connection, Connections, Share};
 pub(crate) use error::{Kind, OUT_OF_DESCRIPTORS, RequestError, out_of_descriptors};
 
 use crate::error::Result;
-use crate::policy::{Policy, origin_of};
+use crate::policy::{MAX_TRANSACTION, Policy, TRANSACTIONS, origin_of};
 use crate::token::Token;
 use crate::trust::Trust;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use connector::Connector;
 use consul_session_core::redact::Redactor;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -187,8 +187,12 @@ impl Network {
         timeouts: Timeouts,
         deadline: Instant,
     ) -> Result<Response<LimitedBody>, RequestError> {
+        let body = match request.uri().path() {
+            TRANSACTIONS => Some(whole_body(&mut request, deadline).await?),
+            _ => None,
+        };
         self.policy
-            .check(request.method(), request.uri())
+            .check(request.method(), request.uri(), body.as_deref())
             .map_err(|why| RequestError::new(Kind::Denied, why))?;
         self.inject_token(&mut request);
         let respond_by = timeouts
@@ -236,6 +240,27 @@ impl Network {
             }
         }
     }
+}
+
+/// Reads the body of a transaction, which the policy judges before anything is sent.
+async fn whole_body(
+    request: &mut Request<RequestBody>,
+    deadline: Instant,
+) -> Result<Bytes, RequestError> {
+    let body = std::mem::replace(request.body_mut(), Either::Left(Full::default()));
+    let body = Limited::new(body, MAX_TRANSACTION).collect();
+    let denied = |why: &str| RequestError::new(Kind::Denied, why);
+    let body = match tokio::time::timeout_at(deadline, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return Err(denied(
+                "the transaction is larger than 1 MiB, or incomplete",
+            ));
+        }
+        Err(_) => return Err(denied("the transaction did not arrive in time")),
+    };
+    *request.body_mut() = Either::Left(Full::new(body.clone()));
+    Ok(body)
 }
 
 /// The connection that a request got.

@@ -3,15 +3,18 @@
 //! resolves to.
 
 mod addresses;
+mod keys;
 mod operation;
 mod origin;
 
+pub(crate) use keys::{MAX_TRANSACTION, TRANSACTIONS};
 pub use operation::Operation;
 pub(crate) use origin::{host_of, origin_of, port_of};
 
 use crate::error::{Error, Result};
 use http::{Method, Uri};
 use ipnet::IpNet;
+use keys::{KeyRequest, Keys};
 use operation::{SESSION_OPERATIONS, classify};
 use origin::{Host, Origin};
 use std::collections::BTreeSet;
@@ -31,6 +34,7 @@ use std::net::IpAddr;
 pub struct Policy {
     origins: Vec<Origin>,
     operations: BTreeSet<Operation>,
+    keys: Keys,
     /// Where names may resolve to besides.
     addresses: Vec<IpNet>,
 }
@@ -42,6 +46,7 @@ impl Policy {
         Policy {
             origins: Vec::new(),
             operations: SESSION_OPERATIONS.into_iter().collect(),
+            keys: Keys::default(),
             addresses: Vec::new(),
         }
     }
@@ -76,18 +81,47 @@ impl Policy {
         Ok(self)
     }
 
-    /// Allows these operations and no others.
+    /// Allows locks and semaphores on keys that begin with one of these prefixes: to acquire and release them, and to read
+    /// who holds them. The empty prefix allows every key. Without this, no key can be reached.
+    #[must_use]
+    pub fn locks<S: Into<String>>(mut self, prefixes: impl IntoIterator<Item = S>) -> Policy {
+        self.keys.locks.extend(prefixes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Allows to read keys that begin with one of these prefixes, and to write and delete them while a lock is held that
+    /// [`Policy::locks`] allows.
+    #[must_use]
+    pub fn guarded_writes<S: Into<String>>(
+        mut self,
+        prefixes: impl IntoIterator<Item = S>,
+    ) -> Policy {
+        self.keys
+            .writes
+            .extend(prefixes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Allows these operations on sessions and no others.
     #[must_use]
     pub fn only(mut self, operations: impl IntoIterator<Item = Operation>) -> Policy {
         self.operations = operations.into_iter().collect();
         self
     }
 
-    /// Checks a request. The error says why it is denied.
-    pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<(), String> {
+    /// Checks a request. The body matters for transactions only. The error says why it is denied.
+    pub(crate) fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        body: Option<&[u8]>,
+    ) -> Result<(), String> {
         if !self.origins.iter().any(|origin| origin.matches(uri)) {
             // The allowed ones are not listed: whoever asks may be a tenant.
             return Err(format!("{} is not an allowed origin", origin_of(uri)));
+        }
+        if let Some(request) = KeyRequest::of(method, uri, body)? {
+            return self.keys.check(&request);
         }
         let operation = classify(method, uri)?;
         if !self.operations.contains(&operation) {
@@ -141,13 +175,17 @@ mod tests {
 
     fn allows(origin: &str, uri: &str) -> bool {
         let policy = Policy::deny_all().allow(origin).unwrap();
-        policy.check(&Method::GET, &uri.parse().unwrap()).is_ok()
+        policy
+            .check(&Method::GET, &uri.parse().unwrap(), None)
+            .is_ok()
     }
 
     #[test]
     fn denies_by_default() {
         let uri = "http://localhost:8500/v1/session/list".parse().unwrap();
-        let error = Policy::deny_all().check(&Method::GET, &uri).unwrap_err();
+        let error = Policy::deny_all()
+            .check(&Method::GET, &uri, None)
+            .unwrap_err();
         assert!(
             error.contains("http://localhost:8500 is not an allowed origin"),
             "{error}"
@@ -193,9 +231,9 @@ mod tests {
         let read_only = policy.clone().only([Operation::Read]);
         let list = "http://h:1/v1/session/list".parse().unwrap();
         let create = "http://h:1/v1/session/create".parse().unwrap();
-        assert!(policy.check(&Method::PUT, &create).is_ok());
-        assert!(read_only.check(&Method::GET, &list).is_ok());
-        let denied = read_only.check(&Method::PUT, &create).unwrap_err();
+        assert!(policy.check(&Method::PUT, &create, None).is_ok());
+        assert!(read_only.check(&Method::GET, &list, None).is_ok());
+        let denied = read_only.check(&Method::PUT, &create, None).unwrap_err();
         assert_eq!(
             denied,
             "the operation `create` is not allowed; allowed: read"

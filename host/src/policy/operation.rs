@@ -81,7 +81,7 @@ pub(super) fn classify(method: &Method, uri: &Uri) -> Result<Operation, String> 
     let operation = operation.ok_or_else(|| {
         format!("{method} {path} is not an operation on sessions, and nothing else is allowed")
     })?;
-    match uri.query().and_then(unknown_parameter) {
+    match uri.query().and_then(|query| unknown_parameter(query, &[])) {
         None => Ok(operation),
         Some(name) => Err(format!("the query parameter `{name}` is not allowed")),
     }
@@ -94,7 +94,7 @@ fn is_id(segment: &str) -> bool {
 
 /// A percent-encoded name that no server resolves to another path: after decoding, none of its segments is empty or
 /// consists of dots.
-fn is_name(segment: &str) -> bool {
+pub(super) fn is_name(segment: &str) -> bool {
     if segment.contains('/') {
         return false;
     }
@@ -109,14 +109,15 @@ fn is_name(segment: &str) -> bool {
     })
 }
 
-/// The first query parameter that is not known, under any encoding of its name. Some servers also separate by `;`.
-fn unknown_parameter(query: &str) -> Option<String> {
+/// The first query parameter that is neither known nor one of `more`, under any encoding of its name. Some servers also
+/// separate by `;`.
+pub(super) fn unknown_parameter(query: &str, more: &[&str]) -> Option<String> {
     query
         .split(['&', ';'])
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split('=').next().unwrap_or_default())
         .map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned())
-        .find(|name| !QUERY_PARAMETERS.contains(&name.as_str()))
+        .find(|name| !QUERY_PARAMETERS.contains(&name.as_str()) && !more.contains(&name.as_str()))
 }
 
 #[cfg(test)]

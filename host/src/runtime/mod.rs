@@ -11,6 +11,7 @@ pub(crate) use computing::Share as ComputingShare;
 pub(crate) use embedded::{FirstResponse, Kept};
 pub(crate) use journal::Journal;
 
+use crate::client::{Lane, RUNTIME_UPKEEP, RUNTIME_WAITS, Waiting, Waits};
 use crate::component::steps::Request;
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,6 +61,10 @@ struct Inner {
     calls: u32,
     ticker: Ticker,
     slots: Arc<Semaphore>,
+    /// The same for the upkeep of locks.
+    upkeep: Arc<Semaphore>,
+    to_acquire: Arc<Waits>,
+    for_loss: Arc<Waits>,
     /// How many more instances clients may keep.
     keepable: Arc<Semaphore>,
     connections: Arc<Connections>,
@@ -156,7 +161,7 @@ impl Runtime {
         };
         let component = Arc::new(component);
         let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
-        let connections = Connections::new(slots);
+        let connections = Connections::new(slots + 2 * RUNTIME_WAITS + RUNTIME_UPKEEP);
         let (shared, open) = (component.clone(), connections.clone());
         let tidy = move |calls_are_running| {
             if let Linked::Embedded(embedded) = &*shared {
@@ -176,6 +181,9 @@ impl Runtime {
             component,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
+            upkeep: Arc::new(Semaphore::new(RUNTIME_UPKEEP)),
+            to_acquire: Waits::new(RUNTIME_WAITS),
+            for_loss: Waits::new(RUNTIME_WAITS),
             keepable: Arc::new(Semaphore::new(slots / KEPT)),
             connections,
             computing: Arc::default(),
@@ -256,15 +264,45 @@ impl Runtime {
     }
 
     /// A free slot, if there is one.
-    pub(crate) fn free_slot(&self) -> Option<Arc<Slot>> {
-        let permit = self.0.slots.clone().try_acquire_owned().ok()?;
+    pub(crate) fn free_slot(&self, lane: Lane) -> Option<Arc<Slot>> {
+        let permit = self.slots(lane).try_acquire_owned().ok()?;
         Some(self.taken(permit))
     }
 
     /// Waits for a free slot.
-    pub(crate) async fn slot(&self) -> Result<Arc<Slot>, AcquireError> {
-        let permit = self.0.slots.clone().acquire_owned().await?;
+    pub(crate) async fn slot(&self, lane: Lane) -> Result<Arc<Slot>, AcquireError> {
+        let permit = self.slots(lane).acquire_owned().await?;
         Ok(self.taken(permit))
+    }
+
+    fn slots(&self, lane: Lane) -> Arc<Semaphore> {
+        match lane {
+            Lane::Calls => self.0.slots.clone(),
+            Lane::Upkeep => self.0.upkeep.clone(),
+        }
+    }
+
+    /// The places of blocking queries.
+    pub(crate) fn waits(&self, waiting: Waiting) -> &Waits {
+        match waiting {
+            Waiting::ToAcquire => &self.0.to_acquire,
+            Waiting::ForLoss => &self.0.for_loss,
+        }
+    }
+
+    /// Sends a request of an operation that will begin again with the response.
+    pub(crate) async fn exchange(
+        &self,
+        network: &Network,
+        journal: &Journal,
+        deadline: Instant,
+        request: Request,
+    ) -> FirstResponse {
+        let built_in = match &*self.0.component {
+            Linked::Embedded(embedded) => embedded.is_built_in(),
+            Linked::Plugin(_) => false,
+        };
+        FirstResponse::new(network, journal, deadline, request, built_in).await
     }
 
     fn taken(&self, permit: OwnedSemaphorePermit) -> Arc<Slot> {
@@ -298,7 +336,7 @@ const OTHER: Reserved = Reserved {
 
 fn engine(calls: u32, each: &Reserved) -> Result<Engine> {
     // One instance may be prepared for the next call, one may not be dropped yet, and clients may keep some.
-    let sandboxes = calls.saturating_add(2 + calls / KEPT as u32);
+    let sandboxes = calls.saturating_add(2 + calls / KEPT as u32 + RUNTIME_UPKEEP as u32);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sandboxes)
         .total_core_instances(sandboxes.saturating_mul(each.instances))

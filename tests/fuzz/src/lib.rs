@@ -90,7 +90,7 @@ pub fn parameters(input: &[u8]) {
             Method::Get => http::Method::GET,
             Method::Put => http::Method::PUT,
         };
-        let judged = policy.check(&method, &uri);
+        let judged = policy.check(&method, &uri, None);
         // Consul takes any name of a node. The policy lets none pass that a server or a proxy may take for another path.
         let once = percent_encoding::percent_decode_str(&request.path).decode_utf8_lossy();
         let twice = percent_encoding::percent_decode_str(&once).decode_utf8_lossy();
@@ -168,7 +168,7 @@ pub fn addresses(input: &[u8]) {
     assert_eq!(again.to_string(), written);
     let policy = Policy::deny_all().allow(&written).unwrap();
     let uri: http::Uri = format!("{written}/v1/session/list").parse().unwrap();
-    policy.check(&http::Method::GET, &uri).unwrap();
+    policy.check(&http::Method::GET, &uri, None).unwrap();
 }
 
 /// A duration that is written for Consul means the same when it is read.
@@ -200,7 +200,7 @@ pub fn policy(input: &[u8]) {
         return;
     };
     for method in [http::Method::GET, http::Method::PUT, http::Method::DELETE] {
-        if policy.check(&method, &uri).is_err() {
+        if policy.check(&method, &uri, None).is_err() {
             continue;
         }
         assert_ne!(method, http::Method::DELETE);

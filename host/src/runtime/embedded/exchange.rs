@@ -4,13 +4,14 @@ use crate::component::steps::{
     Header, Method, Request, Response, ResponseHeader, Scheme, Timeouts, TransportError,
     TransportErrorKind,
 };
-use crate::network::{self, Kind, LimitedBody, RequestError, TOKEN_HEADER};
-use crate::runtime::Call;
+use crate::network::{self, Kind, LimitedBody, Network, RequestError, TOKEN_HEADER};
+use crate::runtime::Journal;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Maximum number of headers of a request. The built-in component sends four.
 const MAX_HEADERS: usize = 100;
@@ -50,29 +51,28 @@ fn response(head: &http::response::Parts, body: Vec<u8>, built_in: bool) -> Resp
     }
 }
 
-impl Call {
-    /// Sends a component's request and reads the whole response.
-    pub(super) async fn exchange(
-        &self,
-        request: Request,
-        built_in: bool,
-    ) -> Result<Response, RequestError> {
-        let writes = request.writes || !matches!(request.method, Method::Get);
-        let timeouts = timeouts(request.timeouts);
-        let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
-        let outgoing = outgoing(request, self.network.injects_token())?;
-        self.journal
-            .begin(outgoing.method(), outgoing.uri(), writes);
-        let result = async {
-            let sent = self.network.send(outgoing, timeouts, self.network_deadline);
-            let (head, mut body) = sent.await?.into_parts();
-            body.limit(max_body);
-            Ok(response(&head, whole(body).await?, built_in))
-        };
-        result
-            .await
-            .inspect_err(|error| self.journal.failed(error, writes))
-    }
+/// Sends a component's request and reads the whole response.
+pub(super) async fn exchange(
+    network: &Network,
+    journal: &Journal,
+    deadline: Instant,
+    request: Request,
+    built_in: bool,
+) -> Result<Response, RequestError> {
+    let writes = request.writes || !matches!(request.method, Method::Get);
+    let timeouts = timeouts(request.timeouts);
+    let max_body = usize::try_from(request.max_body).unwrap_or(usize::MAX);
+    let outgoing = outgoing(request, network.injects_token())?;
+    journal.begin(outgoing.method(), outgoing.uri(), writes);
+    let result = async {
+        let sent = network.send(outgoing, timeouts, deadline);
+        let (head, mut body) = sent.await?.into_parts();
+        body.limit(max_body);
+        Ok(response(&head, whole(body).await?, built_in))
+    };
+    result
+        .await
+        .inspect_err(|error| journal.failed(error, writes))
 }
 
 /// The whole body. Each part is copied and dropped: a part of one byte may hold a buffer of many, so a server could make

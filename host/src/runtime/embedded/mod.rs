@@ -7,12 +7,12 @@ mod sandbox;
 pub(crate) use kept::Kept;
 
 use super::computing::Budget;
-use super::{Call, link_error};
+use super::{Call, Journal, link_error};
 use crate::component::steps::{Request, Response};
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::Result;
-use crate::network::RequestError;
-use exchange::transport_error;
+use crate::network::{Network, RequestError};
+use exchange::{exchange, transport_error};
 use sandbox::{Pace, Sandbox, State};
 use std::pin::pin;
 use std::sync::Mutex;
@@ -143,7 +143,10 @@ impl Embedded {
             let response = match first.take() {
                 Some(first) => first.response,
                 None => {
-                    let exchange = call.exchange(request, self.built_in);
+                    let deadline = call.network_deadline;
+                    let built_in = self.built_in;
+                    let exchange =
+                        exchange(&call.network, &call.journal, deadline, request, built_in);
                     self.meanwhile(idle, exchange).await
                 }
             };
@@ -158,6 +161,10 @@ impl Embedded {
             next = running.step(&exports.resume, (response,)).await?;
         }
         running.step(exports.finish.of(operation)?, ()).await
+    }
+
+    pub(super) fn is_built_in(&self) -> bool {
+        self.built_in
     }
 
     fn pace(&self, input: usize) -> Pace {
@@ -243,6 +250,21 @@ impl Embedded {
 /// The response to the first request of an operation that is begun again.
 pub(crate) struct FirstResponse {
     response: std::result::Result<Response, RequestError>,
+}
+
+impl FirstResponse {
+    pub(super) async fn new(
+        network: &Network,
+        journal: &Journal,
+        deadline: Instant,
+        request: Request,
+        built_in: bool,
+    ) -> FirstResponse {
+        let exchange = exchange(network, journal, deadline, request, built_in);
+        FirstResponse {
+            response: exchange.await,
+        }
+    }
 }
 
 /// A call and its instance.

@@ -1,0 +1,64 @@
+//! Keys of Consul's key-value store.
+
+use crate::error::{Error, Result};
+
+/// Maximum length of a key in bytes.
+const MAX_KEY: usize = 4 << 10;
+
+/// Checks a key, or the prefix of several. Refuses keys that Consul would rewrite: it would redirect the request, and
+/// whoever follows uses another key.
+pub fn check(parameter: &str, key: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(parameter, format!("`{parameter}` {why}")));
+    if key.is_empty() {
+        return refuse("is empty");
+    }
+    if key.len() > MAX_KEY {
+        return refuse("is longer than 4 KiB");
+    }
+    if key.chars().any(char::is_control) {
+        return refuse("contains a control character");
+    }
+    if key.starts_with('/') {
+        return refuse("begins with a slash, which Consul would remove");
+    }
+    // A trailing slash is kept.
+    let segments = key.strip_suffix('/').unwrap_or(key).split('/');
+    if segments
+        .into_iter()
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
+        return refuse(
+            "would be rewritten by Consul: a segment between slashes is empty, `.` or `..`",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_consul_would_rewrite() {
+        for key in [
+            "a",
+            "a/b",
+            "a/",
+            "ü",
+            "a b",
+            "a+b:c;d=e,f",
+            "...",
+            "a/..b",
+            "%2F",
+            "a?b#c",
+        ] {
+            assert!(check("key", key).is_ok(), "{key}");
+        }
+        let long = "a".repeat(4097);
+        for key in [
+            "", "/", "/a", "a//b", "//", "a//", ".", "..", "a/../b", "a/.", "a\nb", &long,
+        ] {
+            assert!(check("key", key).is_err(), "{key}");
+        }
+    }
+}
