@@ -107,7 +107,10 @@ impl<T: Transport> Consul<'_, T> {
             let steps = [Step::CheckSession { key, session }, Step::Delete(key)];
             return match self.transact(&steps, purpose(), "").await? {
                 Ok(_) => Ok(true),
-                Err(refused) if lost(&refused) => Ok(false),
+                Err(refused) if lost(&refused) => {
+                    self.remove_free(key, purpose()).await?;
+                    Ok(false)
+                }
                 Err(refused) => Err(refused.error),
             };
         }
@@ -131,6 +134,19 @@ impl<T: Transport> Consul<'_, T> {
             }
         }
         Err(contended(key))
+    }
+
+    /// Deletes the key of a lock that nobody holds: it was lost, and the end of the session has left the key.
+    async fn remove_free(&self, key: &str, purpose: String) -> Result<()> {
+        let (entry, _) = self.key(key, Consistency::Consistent, None).await?;
+        let free = |entry: &Entry| entry.session.is_none() && entry.flags == LOCK_FLAGS;
+        if let Some(entry) = entry.filter(free) {
+            let index = entry.modify_index;
+            // Whoever has changed it meanwhile uses it.
+            let steps = [Step::DeleteCas { key, index }];
+            let _ = self.transact(&steps, purpose, "").await?;
+        }
+        Ok(())
     }
 
     /// Returns who holds a lock.

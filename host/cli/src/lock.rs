@@ -91,7 +91,7 @@ impl Wanted {
         match &self.what {
             What::Session => format!("the session `{}`", self.name),
             What::Lock(prefix) => format!("the lock `{prefix}`"),
-            What::Semaphore(prefix, limit) => format!("one of {limit} places in `{prefix}`"),
+            What::Semaphore(prefix, limit) => format!("the semaphore `{prefix}` of {limit} places"),
         }
     }
 
@@ -215,8 +215,8 @@ async fn hold(connection: &ConnectionArgs, wanted: &Wanted, times: &Times) -> Re
     let mut contending = wanted.builder(&client, times).contend(wanted.wait);
     match wait(&mut contending, wanted, &mut signals).await {
         Waited::Acquired => {}
-        Waited::TimedOut => {
-            output::error(&format!("{} was not free in time", wanted.noun()));
+        Waited::TimedOut(last) => {
+            output::error(&format!("{} is {}", wanted.noun(), why(&last)));
             return Ok(NOT_ACQUIRED);
         }
         Waited::Failed(error) => return Err(error),
@@ -247,7 +247,7 @@ async fn hold(connection: &ConnectionArgs, wanted: &Wanted, times: &Times) -> Re
 
 enum Waited {
     Acquired,
-    TimedOut,
+    TimedOut(Progress),
     Failed(Error),
     Signal(Signal),
 }
@@ -263,8 +263,9 @@ async fn wait(contending: &mut Contending, wanted: &Wanted, signals: &mut Signal
             signal = signals.next() => return Waited::Signal(signal),
             progress = contending.next() => match progress {
                 Ok(Progress::Acquired) => return Waited::Acquired,
-                Ok(Progress::TimedOut) => return Waited::TimedOut,
+                Ok(Progress::TimedOut) => return Waited::TimedOut(last),
                 Err(error) => return Waited::Failed(error),
+                Ok(Progress::Leaving) => continue,
                 Ok(progress) => last = progress,
             },
             () = tokio::time::sleep(REMIND) => {}
@@ -276,19 +277,25 @@ async fn wait(contending: &mut Contending, wanted: &Wanted, signals: &mut Signal
 }
 
 fn say(wanted: &Wanted, progress: &Progress, waited: Duration) {
-    let why = match progress {
+    let (noun, why, waited) = (wanted.noun(), why(progress), waited.as_secs());
+    output::note(&format!("waiting for {noun}, which is {why} ({waited} s)"));
+}
+
+fn why(progress: &Progress) -> String {
+    match progress {
         Progress::Occupied(holders) if !holders.is_empty() => {
-            format!("held by {}", holders.join(", "))
+            let sessions = if holders.len() == 1 {
+                "session"
+            } else {
+                "sessions"
+            };
+            format!("held by {sessions} {}", holders.join(", "))
         }
-        Progress::Delayed => "in its lock delay".to_owned(),
-        Progress::Leaving => return,
+        Progress::Delayed => {
+            "in its lock delay, because the session of the last holder has ended".to_owned()
+        }
         _ => "not free".to_owned(),
-    };
-    let waited = waited.as_secs();
-    output::note(&format!(
-        "waiting for {}: {why} ({waited} s)",
-        wanted.noun()
-    ));
+    }
 }
 
 /// Runs the command, and returns its exit status, or that the lock was lost.

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
 const START: Duration = Duration::from_secs(30);
 /// How long to try to release and destroy.
 const LEAVE: Duration = Duration::from_secs(10);
+/// The same after Consul has not answered for long.
+const LEAVE_UNREACHABLE: Duration = Duration::from_secs(2);
 /// When a request that failed is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 /// When a read that is not permitted is repeated.
@@ -281,6 +283,21 @@ impl<E: Clone> Contender<E> {
             Phase::Leaving { .. } => Status::Leaving,
             Phase::Ended(end) => Status::Ended(end.clone()),
         }
+    }
+
+    /// Whether the lock is held for certain: nobody else can hold it now.
+    #[cfg(test)]
+    pub(super) fn is_sure(&self, now: Time) -> bool {
+        let session = self.session.as_ref();
+        let in_time = session
+            .is_some_and(|session| now < session.renewed.saturating_add(self.settings.lost_after));
+        matches!(
+            self.phase,
+            Phase::Held {
+                verifying: None,
+                ..
+            }
+        ) && in_time
     }
 
     /// Says what to do now.
@@ -665,7 +682,10 @@ impl<E: Clone> Contender<E> {
             self.next_at = now;
         }
         self.cancel(Lane::Renewal);
-        let until = now + LEAVE;
+        let until = match self.phase {
+            Phase::Lost(Loss::Unreachable) => now + LEAVE_UNREACHABLE,
+            _ => now + LEAVE,
+        };
         self.phase = Phase::Leaving { until, end };
     }
 

@@ -3,6 +3,8 @@
 mod clock;
 mod contender;
 mod driver;
+#[cfg(test)]
+mod simulation;
 
 pub use contender::Loss;
 

@@ -148,9 +148,11 @@ impl Keys {
             Verb::CheckIndex => lock || write,
             Verb::Lock => lock || guarded && write,
             // The list of a semaphore is written by those who want a place.
-            Verb::Cas | Verb::DeleteCas if key.ends_with(PLACES) && lock => true,
+            Verb::Cas if key.ends_with(PLACES) && lock => true,
             // And everyone may delete what belongs to a session: its wish for a place.
             Verb::Delete if lock && belongs_to_a_session(key) => true,
+            // A lock that is free, which whoever deletes it could as well acquire.
+            Verb::DeleteCas if lock => true,
             Verb::Cas | Verb::Delete | Verb::DeleteCas => guarded && (lock || write),
         };
         if allowed {
@@ -244,6 +246,8 @@ mod tests {
             (vec![guard.clone(), step("lock", "config/a")], true),
             (vec![places.clone(), own], true),
             (vec![guard.clone(), places], true),
+            (vec![step("delete-cas", "locks/a")], true),
+            (vec![step("delete-cas", "config/a")], false),
             (vec![step("lock", "other")], false),
             (vec![step("cas", "config/a")], false),
             (vec![step("cas", "locks/a")], false),

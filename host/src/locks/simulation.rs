@@ -1,0 +1,491 @@
+//! Contenders over a simulated Consul and network, with virtual time: many thousand random schedules, in which messages are
+//! late and lost, Consul is cut off, and contenders are stopped for a while.
+
+use super::contender::{
+    Action, Contender, End, Failure, FailureKind, Kind, Lane, Reply, Request, Settings, Status,
+    Time,
+};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+const TTL: Duration = Duration::from_secs(10);
+const LOCK_DELAY: Duration = Duration::from_secs(3);
+const CLIENTS: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The lock of one key, as Consul keeps it.
+#[derive(Default)]
+struct Consul {
+    sessions: BTreeMap<String, Time>,
+    holder: Option<String>,
+    modify_index: u64,
+    index: u64,
+    delayed_until: Time,
+}
+
+impl Consul {
+    fn end_session(&mut self, id: &str, now: Time) {
+        self.sessions.remove(id);
+        if self.holder.as_deref() == Some(id) {
+            self.holder = None;
+            self.index += 1;
+            self.delayed_until = now + LOCK_DELAY;
+        }
+    }
+
+    fn expire(&mut self, now: Time) {
+        let over = |renewed: &Time| now >= *renewed + 2 * TTL;
+        while let Some(id) = self
+            .sessions
+            .iter()
+            .find_map(|(id, renewed)| over(renewed).then(|| id.clone()))
+        {
+            self.end_session(&id, now);
+        }
+    }
+
+    /// Whether a blocking query has to wait.
+    fn holds_back(&self, request: &Request) -> bool {
+        match request {
+            Request::Attempt(_, Some((index, _))) | Request::Watch(_, Some((index, _))) => {
+                self.index <= *index
+            }
+            _ => false,
+        }
+    }
+
+    fn apply(&mut self, request: &Request, now: Time) -> Result<Reply, FailureKind> {
+        match request {
+            Request::Create => {
+                self.index += 1;
+                let id = format!("s{}", self.index);
+                self.sessions.insert(id.clone(), now);
+                Ok(Reply::Created(id))
+            }
+            Request::Join(_) => Ok(Reply::Joined),
+            Request::Renew(id) => {
+                let renewed = self.sessions.get_mut(id).ok_or(FailureKind::Gone)?;
+                *renewed = now;
+                Ok(Reply::Renewed)
+            }
+            Request::Attempt(id, _) => {
+                if !self.sessions.contains_key(id) {
+                    return Err(FailureKind::Gone);
+                }
+                match &self.holder {
+                    Some(holder) if holder == id => Ok(Reply::Acquired(self.modify_index)),
+                    Some(holder) => Ok(Reply::Occupied(vec![holder.clone()], self.index)),
+                    None if now < self.delayed_until => Ok(Reply::Delayed(self.index)),
+                    None => {
+                        self.index += 1;
+                        self.modify_index = self.index;
+                        self.holder = Some(id.clone());
+                        Ok(Reply::Acquired(self.index))
+                    }
+                }
+            }
+            Request::Watch(id, _) => {
+                let held = self.holder.as_deref() == Some(id);
+                Ok(Reply::Watched(held, self.index))
+            }
+            Request::Release(id) => {
+                if self.holder.as_deref() == Some(id) {
+                    self.holder = None;
+                    self.index += 1;
+                }
+                Ok(Reply::Done)
+            }
+            Request::Destroy(id) => {
+                self.end_session(id, now);
+                Ok(Reply::Done)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Event {
+    /// A request reaches Consul.
+    Arrives {
+        client: usize,
+        lane: Lane,
+        number: u64,
+        request: Request,
+        /// Until when a blocking query is held back.
+        until: Option<Time>,
+        /// Whether the reply gets lost.
+        lost: bool,
+    },
+    Replies {
+        client: usize,
+        lane: Lane,
+        number: u64,
+        reply: Result<Reply, FailureKind>,
+    },
+    Wakes(usize),
+    /// It is released, or contends again.
+    Decides(usize),
+    Pauses(usize),
+    CutOff,
+}
+
+/// An event at its time; those at the same time in the order in which they were planned.
+#[derive(PartialEq, Eq)]
+struct Planned(Time, u64, Event);
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> std::cmp::Ordering {
+        (other.0, other.1).cmp(&(self.0, self.1))
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+struct Client {
+    contender: Contender<()>,
+    /// The numbers of the requests under way.
+    main: u64,
+    renewal: u64,
+    paused_until: Time,
+    cut_off_until: Time,
+    /// The token of the lock that it holds.
+    token: Option<u64>,
+}
+
+struct World {
+    now: Time,
+    random: fastrand::Rng,
+    consul: Consul,
+    clients: Vec<Client>,
+    planned: BinaryHeap<Planned>,
+    numbers: u64,
+    last_token: u64,
+    acquired: usize,
+    lost: usize,
+    /// No more troubles from here on.
+    calm_from: Time,
+}
+
+fn settings() -> Settings {
+    Settings {
+        kind: Kind::Lock,
+        session: None,
+        renew_every: TTL / 3,
+        lost_after: TTL,
+        wait: None,
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let begin = Duration::from_secs(1);
+        let client = |_| Client {
+            contender: Contender::new(settings(), begin),
+            main: 0,
+            renewal: 0,
+            paused_until: Time::ZERO,
+            cut_off_until: Time::ZERO,
+            token: None,
+        };
+        let mut world = World {
+            now: begin,
+            random: fastrand::Rng::with_seed(seed),
+            consul: Consul::default(),
+            clients: (0..CLIENTS).map(client).collect(),
+            planned: BinaryHeap::new(),
+            numbers: 0,
+            last_token: 0,
+            acquired: 0,
+            lost: 0,
+            calm_from: Duration::from_secs(240),
+        };
+        for client in 0..CLIENTS {
+            world.plan(Duration::ZERO, Event::Wakes(client));
+            world.plan_some(20_000, Event::Decides(client));
+            world.plan_some(60_000, Event::Pauses(client));
+        }
+        world.plan_some(60_000, Event::CutOff);
+        world
+    }
+
+    fn plan(&mut self, after: Duration, event: Event) {
+        self.numbers += 1;
+        self.planned
+            .push(Planned(self.now + after, self.numbers, event));
+    }
+
+    fn plan_some(&mut self, milliseconds: u64, event: Event) {
+        let after = Duration::from_millis(self.random.u64(0..milliseconds));
+        self.plan(after, event);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.now >= self.calm_from
+    }
+
+    fn run(&mut self) {
+        self.run_until(|_| false);
+    }
+
+    fn run_until(&mut self, over: impl Fn(&World) -> bool) {
+        let end = self.calm_from + Duration::from_secs(120);
+        while let Some(Planned(at, _, event)) = self.planned.pop() {
+            if at > end || over(self) {
+                break;
+            }
+            self.now = at;
+            self.consul.expire(at);
+            self.happens(event);
+            self.check();
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Wakes(client) => self.step(client),
+            Event::Decides(client) if self.now < self.clients[client].paused_until => {
+                let after = self.clients[client].paused_until - self.now;
+                self.plan(after, Event::Decides(client));
+            }
+            Event::Decides(client) => {
+                let contender = &mut self.clients[client].contender;
+                if let Status::Ended(_) = contender.status() {
+                    *contender = Contender::new(settings(), self.now);
+                } else if !matches!(contender.status(), Status::Leaving) {
+                    contender.leave(self.now);
+                }
+                if !self.is_calm() {
+                    self.plan_some(60_000, Event::Decides(client));
+                }
+                self.step(client);
+            }
+            Event::Pauses(client) if !self.is_calm() => {
+                let paused = Duration::from_millis(self.random.u64(0..40_000));
+                self.clients[client].paused_until = self.now + paused;
+                self.plan(paused, Event::Wakes(client));
+                self.plan_some(90_000, Event::Pauses(client));
+            }
+            Event::CutOff if !self.is_calm() => {
+                let until = self.now + Duration::from_millis(self.random.u64(0..50_000));
+                // One of them, or all.
+                match self.random.usize(0..=CLIENTS) {
+                    CLIENTS => self
+                        .clients
+                        .iter_mut()
+                        .for_each(|client| client.cut_off_until = until),
+                    one => self.clients[one].cut_off_until = until,
+                }
+                self.plan_some(60_000, Event::CutOff);
+            }
+            Event::Pauses(_) | Event::CutOff => {}
+            Event::Arrives {
+                client,
+                lane,
+                number,
+                request,
+                until,
+                lost,
+            } => {
+                if self.consul.holds_back(&request) && until.is_none_or(|until| self.now < until) {
+                    let until = until.unwrap_or_else(|| {
+                        let wait = match &request {
+                            Request::Attempt(_, Some((_, wait)))
+                            | Request::Watch(_, Some((_, wait))) => *wait,
+                            _ => Duration::ZERO,
+                        };
+                        self.now + wait
+                    });
+                    let again = Event::Arrives {
+                        client,
+                        lane,
+                        number,
+                        request,
+                        until: Some(until),
+                        lost,
+                    };
+                    return self.plan(Duration::from_millis(250), again);
+                }
+                let reply = self.consul.apply(&request, self.now);
+                if !lost {
+                    let reply = Event::Replies {
+                        client,
+                        lane,
+                        number,
+                        reply,
+                    };
+                    self.plan_some(300, reply);
+                }
+            }
+            Event::Replies {
+                client,
+                lane,
+                number,
+                reply,
+            } => {
+                if self.now < self.clients[client].paused_until {
+                    // It is read when the client goes on.
+                    let after = self.clients[client].paused_until - self.now;
+                    let again = Event::Replies {
+                        client,
+                        lane,
+                        number,
+                        reply,
+                    };
+                    return self.plan(after, again);
+                }
+                let under_way = match lane {
+                    Lane::Main => &mut self.clients[client].main,
+                    Lane::Renewal => &mut self.clients[client].renewal,
+                };
+                if *under_way != number {
+                    return;
+                }
+                *under_way = 0;
+                let reply = reply.map_err(|kind| Failure { kind, error: () });
+                let contender = &mut self.clients[client].contender;
+                contender.reply(self.now, lane, reply);
+                self.step(client);
+            }
+        }
+    }
+
+    /// What the driver does.
+    fn step(&mut self, number: usize) {
+        let now = self.now;
+        let client = &mut self.clients[number];
+        if now < client.paused_until {
+            return;
+        }
+        let actions = client.contender.next(now);
+        for action in actions {
+            match action {
+                Action::Cancel(Lane::Main) => self.clients[number].main = 0,
+                Action::Cancel(Lane::Renewal) => self.clients[number].renewal = 0,
+                Action::Send(lane, request) => self.send(number, lane, request),
+            }
+        }
+        if let Some(at) = self.clients[number].contender.wake_at(now) {
+            self.plan(at - now, Event::Wakes(number));
+        }
+        self.observe(number);
+    }
+
+    fn send(&mut self, client: usize, lane: Lane, request: Request) {
+        self.numbers += 1;
+        let number = self.numbers;
+        let troubled = !self.is_calm();
+        let cut_off = self.now < self.clients[client].cut_off_until;
+        let lost_on_the_way = cut_off || troubled && self.random.u8(0..20) == 0;
+        let reply_lost = troubled && self.random.u8(0..20) == 0;
+        let hold = match &request {
+            Request::Attempt(_, Some((_, wait))) | Request::Watch(_, Some((_, wait))) => *wait,
+            _ => Duration::ZERO,
+        };
+        match lane {
+            Lane::Main => self.clients[client].main = number,
+            Lane::Renewal => self.clients[client].renewal = number,
+        }
+        let failed = Event::Replies {
+            client,
+            lane,
+            number,
+            reply: Err(FailureKind::Later),
+        };
+        self.plan(TIMEOUT + hold + hold / 16, failed);
+        if !lost_on_the_way {
+            let arrives = Event::Arrives {
+                client,
+                lane,
+                number,
+                request,
+                until: None,
+                lost: reply_lost,
+            };
+            // Sometimes so late that its sender has given up.
+            let late = troubled && self.random.u8(0..50) == 0;
+            self.plan_some(if late { 30_000 } else { 300 }, arrives);
+        }
+    }
+
+    fn observe(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        let token = match client.contender.status() {
+            Status::Held { token, .. } => Some(token),
+            Status::Lost(_) => {
+                self.lost += usize::from(client.token.is_some());
+                // As a user would who has noticed.
+                client.contender.leave(self.now);
+                self.plan(Duration::ZERO, Event::Wakes(number));
+                None
+            }
+            Status::Ended(End::Failed(())) => {
+                client.contender = Contender::new(settings(), self.now);
+                self.plan(Duration::from_secs(1), Event::Wakes(number));
+                None
+            }
+            _ => None,
+        };
+        let client = &mut self.clients[number];
+        if let Some(token) = token
+            && client.token != Some(token)
+        {
+            assert!(token > self.last_token, "{token} after {}", self.last_token);
+            self.last_token = token;
+            self.acquired += 1;
+        }
+        client.token = token;
+    }
+
+    /// At most one contender that runs is sure to hold the lock.
+    fn check(&self) {
+        let sure = |client: &&Client| {
+            self.now >= client.paused_until && client.contender.is_sure(self.now)
+        };
+        assert!(
+            self.clients.iter().filter(sure).count() <= 1,
+            "two holders at {:?}",
+            self.now
+        );
+    }
+}
+
+#[test]
+fn one_holder_in_every_schedule() {
+    let (mut acquired, mut lost) = (0, 0);
+    for seed in 0..2_000 {
+        let mut world = World::new(seed);
+        world.run();
+        acquired += world.acquired;
+        lost += world.lost;
+        // Whatever happened, somebody gets the lock in the end.
+        let holds = world.clients.iter().any(|client| client.token.is_some());
+        let wants = world
+            .clients
+            .iter()
+            .any(|client| !matches!(client.contender.status(), Status::Ended(_)));
+        assert!(holds || !wants, "seed {seed}: nobody holds the lock");
+    }
+    // The schedules are worth something only if locks are acquired and lost in them.
+    assert!(acquired > 5_000 && lost > 200, "{acquired} {lost}");
+}
+
+/// After everybody has left, no session is there.
+#[test]
+fn nothing_is_left_behind() {
+    for seed in 0..1_000 {
+        let mut world = World::new(seed);
+        world.calm_from = world.now;
+        let over = |world: &World| {
+            let mut contenders = world.clients.iter().map(|client| &client.contender);
+            contenders.all(|contender| matches!(contender.status(), Status::Ended(_)))
+        };
+        world.run_until(over);
+        assert!(over(&world), "seed {seed}");
+        assert_eq!(world.consul.holder, None, "seed {seed}");
+        assert!(world.consul.sessions.is_empty(), "seed {seed}");
+    }
+}
