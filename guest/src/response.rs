@@ -199,7 +199,6 @@ impl Context<'_> {
                 "omit `namespace` and `partition`, which need Consul Enterprise",
             ),
             400 if says("Missing session") => invalid("id"),
-            400 if says("nvalid key") => invalid("key"),
             413 => invalid("value"),
             400 if says("Missing node name") => invalid("node"),
             404 if says("Session id") => fail(
@@ -212,6 +211,10 @@ impl Context<'_> {
                 () if says("Invalid Session TTL") || says("Session TTL '") => invalid("ttl"),
                 () if says("Invalid Behavior setting") => invalid("behavior"),
                 () if says("Must provide Node") => invalid("node"),
+                () if says("invalid key name") => fail(
+                    ErrorKind::Invalid("key".to_owned()),
+                    "versions 1.21.5 and later accept fewer keys, unless disable_kv_key_validation is set",
+                ),
                 () if says("is in critical state") => fail(
                     ErrorKind::Invalid("checks".to_owned()),
                     "a session cannot depend on a failing check, so wait until it passes or omit it",

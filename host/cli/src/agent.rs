@@ -3,10 +3,35 @@
 use crate::args::AgentArgs;
 use crate::{executor, output};
 use anyhow::Context;
+use clap::ValueEnum;
 use consul_session::Token;
-use consul_session_dev_agent::DevAgent;
+use consul_session_dev_agent::{DevAgent, Version};
 use std::io::Write;
 use std::process::ExitCode;
+
+/// The versions of Consul that the agent can imitate.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Imitated {
+    /// 1.8.7, recorded from a running server
+    #[value(name = "1.8")]
+    V1_8,
+    /// Like 1.22, but with few characters in keys
+    #[value(name = "1.21.5")]
+    V1_21_5,
+    /// 1.22.0, read in its source
+    #[value(name = "1.22")]
+    V1_22,
+}
+
+impl From<Imitated> for Version {
+    fn from(version: Imitated) -> Version {
+        match version {
+            Imitated::V1_8 => Version::V1_8,
+            Imitated::V1_21_5 => Version::V1_21_5,
+            Imitated::V1_22 => Version::V1_22,
+        }
+    }
+}
 
 /// Serves until a signal arrives.
 pub(crate) fn serve(arguments: &AgentArgs, datacenter: Option<&str>) -> ExitCode {
@@ -28,7 +53,10 @@ async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<
         .with_context(|| format!("--listen must be HOST:PORT, not `{}`", arguments.listen))?
         .next()
         .with_context(|| format!("{} has no address", arguments.listen))?;
-    let mut builder = DevAgent::builder().listen(listen).node(&arguments.node);
+    let mut builder = DevAgent::builder()
+        .imitate(arguments.imitate.into())
+        .listen(listen)
+        .node(&arguments.node);
     if let Some(datacenter) = datacenter {
         builder = builder.datacenter(datacenter);
     }
@@ -55,6 +83,11 @@ async fn run(arguments: &AgentArgs, datacenter: Option<&str>) -> anyhow::Result<
     if !listen.ip().to_canonical().is_loopback() && arguments.acl_token.is_none() {
         output::note(
             "warning: whoever can reach this machine can use the agent; --acl-token restricts it",
+        );
+    }
+    if !matches!(arguments.imitate, Imitated::V1_8) {
+        output::note(
+            "warning: only the responses of 1.8 were recorded; those of newer versions were read in Consul's source",
         );
     }
     output::note("all data is in memory; press Ctrl-C to stop");

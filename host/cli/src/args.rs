@@ -356,6 +356,9 @@ pub(crate) struct AgentArgs {
     /// Serve TLS with a new certificate, and write its CA to FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "consul-session-agent-ca.pem")]
     pub(crate) tls: Option<PathBuf>,
+    /// Imitate this version of Consul
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "1.8")]
+    pub(crate) imitate: crate::agent::Imitated,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

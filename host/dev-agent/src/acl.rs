@@ -1,8 +1,13 @@
-//! Access control: off, or a default policy of "deny" with one token that grants everything.
+//! Access control: off, or a default policy of "deny" with one token that grants everything, and
+//! perhaps one that grants nothing.
+
+/// The accessor ID of the token that grants nothing.
+pub(crate) const POWERLESS_ACCESSOR: &str = "b3c6a4f0-5d1e-4f7a-9c2b-8e0d6f3a1b57";
 
 /// The access control of an agent.
 pub(crate) struct Acl {
     token: Option<String>,
+    powerless: Option<String>,
 }
 
 /// What a request may do.
@@ -10,8 +15,10 @@ pub(crate) struct Acl {
 pub(crate) enum Access {
     /// Everything.
     Allowed,
-    /// Nothing: its writes are denied, its reads filtered.
+    /// Nothing, because it has no token: its writes are denied, its reads filtered.
     Anonymous,
+    /// The same, with a token that grants nothing.
+    Powerless,
 }
 
 /// The error of a request with a token that the agent does not know.
@@ -25,13 +32,19 @@ impl Access {
 }
 
 impl Acl {
-    /// Denies everything without `token`; `None` switches access control off.
-    pub(crate) fn new(token: Option<String>) -> Acl {
-        Acl { token }
+    /// Denies every request except those with `token`. The token `powerless` is known, but permits
+    /// nothing. If `token` is `None`, access control is off.
+    pub(crate) fn new(token: Option<String>, powerless: Option<String>) -> Acl {
+        Acl { token, powerless }
     }
 
     pub(crate) fn is_enabled(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Returns Consul's `default_policy`, which applies where a token has no rule.
+    pub(crate) fn default_policy(&self) -> &'static str {
+        if self.is_enabled() { "deny" } else { "allow" }
     }
 
     /// Returns what a request with this token may do.
@@ -42,6 +55,7 @@ impl Acl {
         match token {
             None => Ok(Access::Anonymous),
             Some(token) if token == known => Ok(Access::Allowed),
+            Some(token) if Some(token) == self.powerless.as_deref() => Ok(Access::Powerless),
             Some(_) => Err(UnknownToken),
         }
     }

@@ -12,16 +12,18 @@ use crate::agent::Agent;
 use crate::session_list::SessionListCache;
 use crate::shared_state::SharedState;
 use crate::state::State;
-use crate::{DevAgent, Limits, server, tls};
+use crate::{DevAgent, Limits, Version, server, tls};
 
 /// Configures and starts a [`DevAgent`]; see [`DevAgent::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct DevAgentBuilder {
+    version: Version,
     listen: SocketAddr,
     node: String,
     datacenter: String,
     acl_token: Option<String>,
+    powerless_token: Option<String>,
     tls: bool,
     ca_file: Option<PathBuf>,
     limits: Limits,
@@ -30,14 +32,23 @@ pub struct DevAgentBuilder {
 impl DevAgentBuilder {
     pub(crate) fn new() -> DevAgentBuilder {
         DevAgentBuilder {
+            version: Version::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             node: "dev-agent".into(),
             datacenter: "dc1".into(),
             acl_token: None,
+            powerless_token: None,
             tls: false,
             ca_file: None,
             limits: Limits::default(),
         }
+    }
+
+    /// Sets the version of Consul to imitate; the default is 1.8.7, the only one whose responses were
+    /// recorded.
+    pub fn imitate(mut self, version: Version) -> Self {
+        self.version = version;
+        self
     }
 
     /// Sets the address to listen on; the default is a free port of 127.0.0.1.
@@ -66,6 +77,16 @@ impl DevAgentBuilder {
     /// writes get a 403 and lists are empty; with another token, almost everything gets a 403.
     pub fn acl_token(mut self, token: impl Into<String>) -> Self {
         self.acl_token = Some(token.into());
+        self
+    }
+
+    /// Adds a token that the agent knows but that permits nothing. Without
+    /// [`acl_token`](Self::acl_token), it has no effect.
+    ///
+    /// Requests with it are denied and filtered like those without a token. Newer versions of Consul
+    /// tell the two apart: only a request with a token learns that results were filtered.
+    pub fn powerless_token(mut self, token: impl Into<String>) -> Self {
+        self.powerless_token = Some(token.into());
         self
     }
 
@@ -117,10 +138,12 @@ impl DevAgentBuilder {
             Some(tls) => (Some(tls.acceptor), Some(tls.ca_pem)),
             None => (None, None),
         };
-        let state = State::new(&self.node, &self.datacenter, self.limits.clone());
+        let version = self.version.differences();
+        let state = State::new(version, &self.node, &self.datacenter, self.limits.clone());
         let agent = Agent {
+            version,
             state: SharedState::new(state),
-            acl: Acl::new(self.acl_token),
+            acl: Acl::new(self.acl_token, self.powerless_token),
             limits: self.limits,
             node: self.node,
             datacenter: self.datacenter,

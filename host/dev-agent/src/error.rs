@@ -35,14 +35,9 @@ impl ErrorResponse {
         ErrorResponse(Box::new(Response::empty(StatusCode::BAD_REQUEST))).closing()
     }
 
-    /// Creates a 403 with a text of its own.
+    /// Creates a 403.
     pub(crate) fn forbidden(text: impl Into<String>) -> ErrorResponse {
         ErrorResponse::new(StatusCode::FORBIDDEN, text)
-    }
-
-    /// Creates the 403 of a request without a token that grants access.
-    pub(crate) fn permission_denied() -> ErrorResponse {
-        ErrorResponse::forbidden("Permission denied")
     }
 
     /// Creates a 404 with a text.

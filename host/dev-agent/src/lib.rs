@@ -3,7 +3,8 @@
 //! It serves what sessions and locks need: `/v1/session`, `/v1/kv`, `/v1/txn`, and as much of
 //! `/v1/catalog`, `/v1/health`, `/v1/agent` and `/v1/status` as it takes to bind a session to a node
 //! or a check, and to make that check fail. Statuses, texts, defaults and timing are those of Consul
-//! 1.8.7 in `-dev` mode. It is one process with one node and no disk, for tests and demos.
+//! 1.8.7 in `-dev` mode, or of a newer [`Version`]. It is one process with one node and no disk, for
+//! tests and demos.
 //!
 //! ```
 //! # async fn example() -> std::io::Result<()> {
@@ -24,13 +25,21 @@
 //! * A check registered with the agent is in the catalog at once. Only TTL checks change by
 //!   themselves; all others keep the status they were registered with.
 //! * The agent's own node cannot be removed: it is registered again at once, without its sessions.
-//! * One ACL token permits everything. There are no other datacenters, no namespaces, no compression
-//!   and no snapshots.
+//! * One ACL token permits everything, and one may permit nothing. There are no other datacenters, no
+//!   namespaces, no compression and no snapshots.
 //! * Keys are UTF-8: each invalid byte becomes U+FFFD, so keys that differ only there are one key.
 //! * JSON nests at most 127 levels deep. Responses contain `<` as it is, not as `\u003c`.
 //! * Transactions run KV operations only.
 //! * Everything is bounded, see [`Limits`]. An agent at a limit responds with 503, or with 429 to one
 //!   more blocking query, and goes on serving.
+//!
+//! # Newer versions
+//!
+//! [`imitate`](DevAgentBuilder::imitate) selects a newer [`Version`]. The agent then responds as Consul
+//! 1.22 does in the endpoints for sessions, keys and transactions, in errors, and in headers. Unlike
+//! those of 1.8.7, these responses were not recorded from a running server, but read in Consul's
+//! source. The table in `version.rs` has a row for every difference that the agent imitates, with the
+//! file in which it was read.
 //!
 //! # How it is built
 //!
@@ -46,6 +55,7 @@
 //! | `error`, `response` | what endpoints return; `error` has the status of each failure |
 //! | `shared_state`, `waiters` | the state behind its lock, driven by the clock; blocked queries |
 //! | `state` | sessions, keys, transactions and the catalog: a state machine without clock, thread or network |
+//! | `version` | the versions of Consul that can be imitated, and all differences between them |
 //! | `acl`, `limits` | access control; upper bounds |
 //! | `go` | JSON, durations, URLs and base64 as Go's standard library reads and writes them |
 //!
@@ -72,6 +82,7 @@ mod session_list;
 mod shared_state;
 mod state;
 mod tls;
+mod version;
 mod waiters;
 
 use std::io;
@@ -80,8 +91,9 @@ use tokio::task::JoinHandle;
 
 pub use builder::DevAgentBuilder;
 pub use limits::Limits;
+pub use version::Version;
 
-/// The version of Consul that the agent imitates and reports as its own.
+/// The version of Consul that the agent imitates by default, and then reports as its own.
 pub const VERSION: &str = "1.8.7";
 
 /// A running agent. Dropping it stops it.

@@ -2,15 +2,16 @@
 
 use crate::error::ErrorResponse;
 use crate::go::url;
+use crate::version::Differences;
 
 /// The decoded parameters of a query string, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Parses a query string; returns `None` if its percent-encoding is invalid.
-    pub(crate) fn parse(query: &str) -> Option<Params> {
-        url::parse_query(query).map(Params)
+    /// Parses a query string; returns `None` if it is invalid.
+    pub(crate) fn parse(query: &str, version: &Differences) -> Option<Params> {
+        url::parse_query(query, version.semicolon_separates).map(Params)
     }
 
     /// Returns the first value of a parameter.

@@ -12,6 +12,7 @@ use crate::error::ErrorResponse;
 use crate::go::duration;
 use crate::params::Params;
 use crate::shared_state::BlockingOptions;
+use crate::version::Differences;
 
 /// How long a body may take to arrive; a stalled client must not hold its connection forever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,6 +23,7 @@ const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// A routed request.
 pub(crate) struct Request {
+    pub(crate) version: &'static Differences,
     pub(crate) method: Method,
     /// The decoded part of the path after the endpoint's own: a key, a session id, a name.
     pub(crate) suffix: String,
@@ -69,18 +71,37 @@ impl Request {
         self.params.get("dc").unwrap_or_default()
     }
 
-    /// Rejects a namespace, which only Consul Enterprise has.
+    /// Rejects a namespace, which only Consul Enterprise has, and in newer versions a partition.
     pub(crate) fn reject_namespace(&self) -> Result<(), ErrorResponse> {
-        let header = self.headers.get("X-Consul-Namespace");
-        let place = if self.params.get_non_empty("ns").is_some() {
-            "query parameter: \"ns\""
-        } else if header.is_some_and(|namespace| !namespace.is_empty()) {
-            "header: \"X-Consul-Namespace\""
+        self.reject_enterprise("ns", "X-Consul-Namespace", "Namespaces")?;
+        self.reject_partition()
+    }
+
+    /// Rejects a partition, which only Consul Enterprise has; old versions ignore it.
+    pub(crate) fn reject_partition(&self) -> Result<(), ErrorResponse> {
+        if !self.version.rejects_partitions {
+            return Ok(());
+        }
+        self.reject_enterprise("partition", "X-Consul-Partition", "Partitions")
+    }
+
+    fn reject_enterprise(
+        &self,
+        parameter: &str,
+        header: &str,
+        feature: &str,
+    ) -> Result<(), ErrorResponse> {
+        let sent = self.headers.get(header);
+        let place = if self.params.get_non_empty(parameter).is_some() {
+            format!("query parameter: \"{parameter}\"")
+        } else if sent.is_some_and(|value| !value.is_empty()) {
+            format!("header: \"{header}\"")
         } else {
             return Ok(());
         };
+        let prefix = self.version.enterprise_prefix;
         Err(ErrorResponse::bad_request(format!(
-            "Bad request: Invalid {place} - Namespaces are a Consul Enterprise feature"
+            "{prefix}Invalid {place} - {feature} are a Consul Enterprise feature"
         )))
     }
 
@@ -116,18 +137,15 @@ impl Request {
     ) -> Result<Bytes, ErrorResponse> {
         let declared = self.content_length();
         if declared.is_none_or(|length| length <= limit as u64) {
-            let body = Limited::new(&mut self.body, limit).collect();
+            let most = self.version.body_limit(setting, limit, declared.is_none());
+            let body = Limited::new(&mut self.body, most).collect();
             match tokio::time::timeout(BODY_TIMEOUT, body).await {
                 Ok(Ok(body)) => return Ok(body.to_bytes()),
                 Ok(Err(error)) if error.is::<LengthLimitError>() => {}
                 Ok(Err(_)) | Err(_) => return Err(ErrorResponse::incomplete_body()),
             }
         }
-        let length = declared.map_or_else(|| format!(">{limit}"), |length| length.to_string());
-        let text = format!(
-            "Request body({length} bytes) too large, max size: {limit} bytes. \
-             See https://www.consul.io/docs/agent/options.html#{setting}."
-        );
+        let text = self.version.body_too_large(setting, limit, declared);
         Err(ErrorResponse::payload_too_large(text).closing())
     }
 

@@ -9,6 +9,14 @@ use serde::Serialize;
 
 use crate::go::json;
 
+/// What a response reports about a read in its headers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueryMeta {
+    pub(crate) index: u64,
+    /// Whether to report that results are missing because the token may not read them.
+    pub(crate) filtered: bool,
+}
+
 /// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -53,9 +61,29 @@ impl Response {
     }
 
     /// Sets the headers of a successful read.
-    pub(crate) fn with_index(mut self, index: u64) -> Response {
-        self.headers.insert("X-Consul-Index", index.into());
-        self.with_known_leader()
+    pub(crate) fn with_query_meta(mut self, meta: QueryMeta) -> Response {
+        self.headers.insert("X-Consul-Index", meta.index.into());
+        self.with_filtered(meta.filtered).with_known_leader()
+    }
+
+    /// Sets the header that reports filtered results, if there are any.
+    pub(crate) fn with_filtered(self, filtered: bool) -> Response {
+        if filtered {
+            self.with("X-Consul-Results-Filtered-By-Acls", "true")
+        } else {
+            self
+        }
+    }
+
+    /// Removes the newline that ends JSON.
+    pub(crate) fn remove_newline_after_json(&mut self) {
+        let json = self
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind == "application/json");
+        if json && self.body.ends_with(b"\n") {
+            self.body.truncate(self.body.len() - 1);
+        }
     }
 
     /// Sets the headers that name the freshness of a read: the agent is its own leader.

@@ -96,6 +96,7 @@ pub(crate) async fn handle(
 ) -> hyper::Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let mut request = Request {
+        version: agent.version,
         method: parts.method,
         suffix: String::new(),
         params: Params::default(),
@@ -119,7 +120,11 @@ async fn respond(agent: &Agent, uri: &Uri, request: &mut Request) -> Response {
     if !path.chars().all(url::is_printable) {
         return Response::empty(StatusCode::BAD_REQUEST);
     }
-    let mut cleaned = url::clean_path(&path);
+    let mut cleaned = if agent.version.routes_by_encoded_path {
+        url::decode(&url::clean_path(uri.path())).unwrap_or_default()
+    } else {
+        url::clean_path(&path)
+    };
     if find(&cleaned).is_none() && find(&format!("{cleaned}/")).is_some() {
         cleaned.push('/');
     }
@@ -127,9 +132,12 @@ async fn respond(agent: &Agent, uri: &Uri, request: &mut Request) -> Response {
         return redirect(&request.method, &cleaned, uri.query());
     }
     let Some((route, allowed, suffix)) = find(&path) else {
-        return Response::empty(StatusCode::NOT_FOUND);
+        return match agent.version.unknown_path(&path) {
+            Some(text) => Response::text(StatusCode::NOT_FOUND, text),
+            None => Response::empty(StatusCode::NOT_FOUND),
+        };
     };
-    let response = match Params::parse(uri.query().unwrap_or_default()) {
+    let mut response = match Params::parse(uri.query().unwrap_or_default(), agent.version) {
         None => Response::empty(StatusCode::INTERNAL_SERVER_ERROR),
         Some(_) if request.method == Method::OPTIONS => {
             Response::empty(StatusCode::OK).with(ALLOW.as_str(), allowed)
@@ -145,6 +153,15 @@ async fn respond(agent: &Agent, uri: &Uri, request: &mut Request) -> Response {
             handled.unwrap_or_else(Response::from)
         }
     };
+    if !agent.version.newline_after_json && !request.params.has("pretty") {
+        response.remove_newline_after_json();
+    }
+    if agent.version.sends_query_backend && response.headers.contains_key("X-Consul-Index") {
+        response = response.with("X-Consul-Query-Backend", "blocking-query");
+    }
+    if agent.version.sends_default_policy {
+        response = response.with("X-Consul-Default-Acl-Policy", agent.acl.default_policy());
+    }
     // Go's router, which sends the responses above, does not set this header.
     response.with(VARY.as_str(), "Accept-Encoding")
 }

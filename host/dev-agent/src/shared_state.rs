@@ -79,6 +79,8 @@ impl SharedState {
         let deadline = Instant::now() + with_jitter(blocking.wait);
         // After a timeout, Consul responds with the index from before the wait.
         let mut known = None;
+        let mut above = blocking.index;
+        let mut was_missing = false;
         loop {
             let step = self.with(|state| {
                 if let Some(known) = known
@@ -87,7 +89,13 @@ impl SharedState {
                     return Ok(Step::Done(known, rows(state)));
                 }
                 let index = state.index_of(&query);
-                if blocking.index == 0 || index > blocking.index {
+                if state.is_missing(&query) {
+                    if was_missing {
+                        above = index;
+                    }
+                    was_missing = true;
+                }
+                if blocking.index == 0 || index > above {
                     return Ok(Step::Done(index, rows(state)));
                 }
                 known = Some(index);

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use hyper::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::definitions::{decode_agent_check, decode_agent_service};
+use crate::acl::Access;
 use crate::agent::Agent;
 use crate::error::ErrorResponse;
 use crate::go::json::Json;
@@ -15,7 +17,7 @@ use crate::state::catalog::{Check, NodeDetails, Registration, Service};
 
 /// `GET /v1/agent/self`, with the fields that clients read.
 pub(crate) fn describe(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
-    agent.require_access(request)?;
+    agent.require(request, "agent:read", &agent.node)?;
     let id = agent.state.with(|state| {
         let own = state.catalog.node(&agent.node);
         own.map(|node| node.details.id.clone())
@@ -27,7 +29,7 @@ pub(crate) fn describe(agent: &Agent, request: &Request) -> Result<Response, Err
             "NodeID": id,
             "Revision": "",
             "Server": true,
-            "Version": crate::VERSION,
+            "Version": agent.version.number,
         },
         "DebugConfig": { "DevMode": true },
         "Member": {
@@ -40,7 +42,7 @@ pub(crate) fn describe(agent: &Agent, request: &Request) -> Result<Response, Err
         "Meta": { "consul-network-segment": "" },
         // `consul info` prints these.
         "Stats": {
-            "build": { "version": crate::VERSION, "prerelease": "dev-agent", "revision": "" },
+            "build": { "version": agent.version.number, "prerelease": "dev-agent", "revision": "" },
             "consul": {
                 "bootstrap": "true",
                 "known_datacenters": "1",
@@ -55,25 +57,23 @@ pub(crate) fn describe(agent: &Agent, request: &Request) -> Result<Response, Err
 /// `GET /v1/agent/checks`
 pub(crate) fn checks(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
-    let visible = agent.access(request)?.is_allowed();
     let checks: BTreeMap<String, Check> = agent.state.with(|state| {
-        let readable = state.local_checks().filter(|_| visible);
-        readable
+        let checks = state.local_checks();
+        checks
             .map(|check| (check.check_id.clone(), check))
             .collect()
     });
-    Ok(Response::json(&checks))
+    filtered(agent, request, checks)
 }
 
 /// `GET /v1/agent/services`
 pub(crate) fn services(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     request.reject_namespace()?;
-    let visible = agent.access(request)?.is_allowed();
     let services: BTreeMap<String, Value> = agent.state.with(|state| {
         // Consul's own service is in the catalog only.
-        let readable = state
+        let services = state
             .local_services()
-            .filter(|service| visible && service.id != "consul");
+            .filter(|service| service.id != "consul");
         let describe = |service: &Service| {
             let description = json!({
                 "ID": service.id,
@@ -87,9 +87,25 @@ pub(crate) fn services(agent: &Agent, request: &Request) -> Result<Response, Err
             });
             (service.id.clone(), description)
         };
-        readable.map(describe).collect()
+        services.map(describe).collect()
     });
-    Ok(Response::json(&services))
+    filtered(agent, request, services)
+}
+
+/// Responds with all entries, or with none if the request may not read them.
+fn filtered<T: Serialize>(
+    agent: &Agent,
+    request: &Request,
+    mut entries: BTreeMap<String, T>,
+) -> Result<Response, ErrorResponse> {
+    let access = agent.access(request)?;
+    if access.is_allowed() {
+        return Ok(Response::json(&entries));
+    }
+    let hidden = !entries.is_empty();
+    entries.clear();
+    let response = Response::json(&entries);
+    Ok(response.with_filtered(hidden && agent.reports_filtering(access)))
 }
 
 /// `PUT /v1/agent/check/register`
@@ -108,9 +124,9 @@ pub(crate) async fn register_check(
     if check.check_id.is_empty() {
         check.check_id.clone_from(&check.name);
     }
-    if !agent.access(request)?.is_allowed() {
-        return Err(denied(&format!("node:write on {}", agent.node)));
-    }
+    let access = agent.access(request)?;
+    reject_unknown_service(agent, &check)?;
+    require(agent, access, "node:write", &agent.node)?;
     reject_scripts(&check)?;
     agent.state.with(|state| state.register_check(check, ttl))?;
     Ok(Response::empty(StatusCode::OK))
@@ -195,9 +211,8 @@ pub(crate) async fn register_service(
     if service.service.is_empty() {
         return Err(ErrorResponse::bad_request("Missing service name"));
     }
-    if !agent.access(request)?.is_allowed() {
-        return Err(denied(&format!("service:write on {}", service.service)));
-    }
+    let access = agent.access(request)?;
+    require(agent, access, "service:write", &service.service)?;
     let count = definitions.len();
     let mut checks = Vec::with_capacity(count);
     for (number, definition) in definitions.into_iter().enumerate() {
@@ -240,25 +255,31 @@ pub(crate) fn deregister_service(
     let access = agent.access(request)?;
     let id = &request.suffix;
     // The agent compares ids including case.
-    let known = agent
+    let known = agent.state.with(|state| {
+        let mut services = state.local_services();
+        let known = services.find(|service| service.id == *id);
+        known.map(|service| service.service.clone())
+    });
+    let Some(name) = known else {
+        if agent.version.unknown_local_ids_are_404 {
+            return Err(ErrorResponse::not_found(format!(
+                "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
+            )));
+        }
+        if agent.acl.is_enabled() {
+            return Err(ErrorResponse::internal_server_error(format!(
+                "Unknown service {{{id:?} {{}}}}"
+            )));
+        }
+        if id.is_empty() {
+            return Err(ErrorResponse::internal_server_error("ServiceID missing"));
+        }
+        return Ok(Response::empty(StatusCode::OK));
+    };
+    agent.require_access(access, "service:write", &name)?;
+    agent
         .state
-        .with(|state| state.local_services().any(|service| service.id == *id));
-    if agent.acl.is_enabled() && !known {
-        return Err(ErrorResponse::internal_server_error(format!(
-            "Unknown service {{{id:?} {{}}}}"
-        )));
-    }
-    if !access.is_allowed() {
-        return Err(ErrorResponse::permission_denied());
-    }
-    if id.is_empty() {
-        return Err(ErrorResponse::internal_server_error("ServiceID missing"));
-    }
-    if known {
-        agent
-            .state
-            .with(|state| state.deregister(&agent.node, id, ""));
-    }
+        .with(|state| state.deregister(&agent.node, id, ""));
     Ok(Response::empty(StatusCode::OK))
 }
 
@@ -267,7 +288,7 @@ pub(crate) fn deregister_service(
 fn authorize_check(agent: &Agent, request: &Request) -> Result<(), ErrorResponse> {
     request.reject_namespace()?;
     let access = agent.access(request)?;
-    if !agent.acl.is_enabled() {
+    if !agent.acl.is_enabled() && !agent.version.unknown_local_ids_are_404 {
         return Ok(());
     }
     let id = &request.suffix;
@@ -276,19 +297,44 @@ fn authorize_check(agent: &Agent, request: &Request) -> Result<(), ErrorResponse
         checks.find(|check| check.check_id == *id)
     });
     match known {
+        None if agent.version.unknown_local_ids_are_404 => Err(ErrorResponse::not_found(format!(
+            "Unknown check ID {id:?}. Ensure that the check ID is passed, not the check name."
+        ))),
         None => Err(ErrorResponse::internal_server_error(format!(
             "Unknown check {id:?}"
         ))),
-        Some(_) if access.is_allowed() => Ok(()),
         Some(check) if check.service_name.is_empty() => {
-            Err(denied(&format!("node:write on {}", agent.node)))
+            require(agent, access, "node:write", &agent.node)
         }
-        Some(check) => Err(denied(&format!("service:write on {}", check.service_name))),
+        Some(check) => require(agent, access, "service:write", &check.service_name),
     }
 }
 
-fn denied(right: &str) -> ErrorResponse {
-    ErrorResponse::forbidden(format!("Permission denied: Missing {right}"))
+/// Rejects a request without access, with the text that `/v1/agent/` has for it.
+fn require(agent: &Agent, access: Access, permission: &str, on: &str) -> Result<(), ErrorResponse> {
+    if access.is_allowed() {
+        return Ok(());
+    }
+    let text = agent
+        .version
+        .agent_permission_denied(access, permission, on);
+    Err(ErrorResponse::forbidden(text))
+}
+
+/// Rejects a check of an unknown service with a 404. In versions in which that is a 500, the state
+/// rejects the check.
+fn reject_unknown_service(agent: &Agent, check: &Check) -> Result<(), ErrorResponse> {
+    let id = &check.service_id;
+    let known = || {
+        agent
+            .state
+            .with(|state| state.local_services().any(|known| known.id == *id))
+    };
+    if agent.version.unknown_local_ids_are_404 && !id.is_empty() && !known() {
+        let text = format!("ServiceID {id:?} does not exist");
+        return Err(ErrorResponse::not_found(text));
+    }
+    Ok(())
 }
 
 fn reject_scripts(check: &Check) -> Result<(), ErrorResponse> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::definitions::{decode_deregistration, decode_registration};
 use crate::acl::Access;
-use crate::agent::Agent;
+use crate::agent::{Agent, Read};
 use crate::error::ErrorResponse;
 use crate::go::json::Json;
 use crate::request::Request;
@@ -18,10 +18,17 @@ pub(crate) async fn register(
     request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
     let json = read_json(agent, request).await?;
-    let registration = decode_registration(&json).map_err(ErrorResponse::decode_failed)?;
+    let registration =
+        decode_registration(&json, agent.version).map_err(ErrorResponse::decode_failed)?;
     // Consul reads the datacenter from the body here, not from the query.
     agent.check_datacenter(&registration.node.datacenter)?;
-    agent.require_access(request)?;
+    // Consul checks the service first, but not its own.
+    match &registration.service {
+        Some(service) if service.service != "consul" => {
+            agent.require(request, "service:write", &service.service)?;
+        }
+        _ => agent.require(request, "node:write", &registration.node.node)?,
+    }
     agent.state.with(|state| state.register(registration))?;
     Ok(Response::json(&true))
 }
@@ -37,7 +44,7 @@ pub(crate) async fn deregister(
         return Err(ErrorResponse::internal_server_error("Must provide node"));
     }
     agent.check_datacenter(&target.datacenter)?;
-    agent.require_access(request)?;
+    agent.require(request, "node:write", &target.node)?;
     agent
         .state
         .with(|state| state.deregister(&target.node, &target.service, &target.check));
@@ -46,6 +53,7 @@ pub(crate) async fn deregister(
 
 /// `GET /v1/catalog/nodes`
 pub(crate) async fn nodes(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
+    request.reject_partition()?;
     let nodes = |state: &State| -> Vec<NodeDetails> {
         let nodes = state.catalog.nodes();
         nodes.map(|node| node.details.clone()).collect()
@@ -90,8 +98,8 @@ pub(super) async fn read(
         }
     }
     let read = agent.read(request, query, rows).await;
-    let (index, rows) = read.map_err(ErrorResponse::with_failed_read_headers)?;
-    let response = Response::json(&rows).with_index(index);
+    let Read { meta, rows } = read.map_err(ErrorResponse::with_failed_read_headers)?;
+    let response = Response::json(&rows).with_query_meta(meta);
     let consistency = ["stale", "consistent"]
         .into_iter()
         .find(|mode| request.params.has(mode));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::go::duration;
 use crate::go::json::Json;
 use crate::state::catalog::{Check, Registration, Service};
+use crate::version::Differences;
 
 /// The fields of a check that a real agent would run, with the type of check that each implies. The
 /// development agent does not run it: its status stays as registered.
@@ -89,7 +90,10 @@ pub(super) struct Deregistration {
 }
 
 /// Decodes the body of `/v1/catalog/register`.
-pub(super) fn decode_registration(json: &Json) -> Result<Registration, String> {
+pub(super) fn decode_registration(
+    json: &Json,
+    version: &Differences,
+) -> Result<Registration, String> {
     let mut registration = Registration::default();
     let node = &mut registration.node;
     for (name, value) in json.fields("value")? {
@@ -105,10 +109,14 @@ pub(super) fn decode_registration(json: &Json) -> Result<Registration, String> {
             "service" if *value == Json::Null => {}
             "service" => registration.service = Some(decode_catalog_service(value)?),
             "check" if *value == Json::Null => {}
-            "check" => registration.checks.push(decode_catalog_check(value)?),
+            "check" => registration
+                .checks
+                .push(decode_catalog_check(value, version)?),
             "checks" => {
                 for item in value.items("value")?.unwrap_or_default() {
-                    registration.checks.push(decode_catalog_check(item)?);
+                    registration
+                        .checks
+                        .push(decode_catalog_check(item, version)?);
                 }
             }
             "datacenter" => value.string(".Datacenter", &mut node.datacenter)?,
@@ -150,7 +158,7 @@ fn decode_catalog_service(json: &Json) -> Result<Service, String> {
     Ok(service)
 }
 
-fn decode_catalog_check(json: &Json) -> Result<Check, String> {
+fn decode_catalog_check(json: &Json, version: &Differences) -> Result<Check, String> {
     let mut check = Check::default();
     for (name, value) in json.fields("value")? {
         match name.to_ascii_lowercase().as_str() {
@@ -161,6 +169,13 @@ fn decode_catalog_check(json: &Json) -> Result<Check, String> {
             "output" => value.string(".Output", &mut check.output)?,
             "serviceid" => value.string(".ServiceID", &mut check.service_id)?,
             "type" => value.string(".Type", &mut check.kind)?,
+            "definition" if version.checks_follow_sessions => {
+                for (name, value) in value.fields("value")? {
+                    if name.eq_ignore_ascii_case("sessionname") {
+                        value.string(".SessionName", &mut check.definition.session_name)?;
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, StatusCode};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Read};
 use crate::error::ErrorResponse;
 use crate::request::Request;
 use crate::response::Response;
@@ -18,6 +18,8 @@ pub(crate) async fn handle(
     request: &mut Request,
 ) -> Result<Response, ErrorResponse> {
     request.blocking_options()?;
+    let key = agent.version.key_of_path(&request.suffix);
+    request.suffix = key.map_err(ErrorResponse::internal_server_error)?;
     match request.method {
         Method::PUT => put(agent, request).await,
         Method::DELETE => delete(agent, request),
@@ -37,17 +39,18 @@ fn key(request: &Request) -> Result<&str, ErrorResponse> {
 
 async fn get(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     let key = key(request)?;
-    let (index, entry) = agent
-        .read(request, Query::Key(key.into()), |state, access| {
-            access.is_allowed().then(|| state.kv.get(key).cloned())
+    let Read { meta, rows } = agent
+        .read(request, Query::Key(key.into()), |state, _| {
+            state.kv.get(key).cloned()
         })
         .await?;
-    let response = match entry.ok_or_else(ErrorResponse::permission_denied)? {
+    agent.require(request, "key:read", key)?;
+    let response = match rows {
         None => Response::empty(StatusCode::NOT_FOUND),
         Some(entry) if request.params.has("raw") => {
             // Consul's headers, which keep a browser from rendering the value as a page.
             let mut response = Response::empty(StatusCode::OK)
-                .with(CONTENT_TYPE.as_str(), "text/plain")
+                .with(CONTENT_TYPE.as_str(), agent.version.raw_value_type)
                 .with("X-Content-Type-Options", "nosniff")
                 .with("Content-Security-Policy", "sandbox");
             response.body = entry.value.clone();
@@ -55,23 +58,23 @@ async fn get(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse
         }
         Some(entry) => Response::json(&[entry]),
     };
-    Ok(response.with_index(index))
+    Ok(response.with_query_meta(meta))
 }
 
 async fn recurse(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
-    let (index, entries) = list(agent, request).await?;
-    let response = if entries.is_empty() {
+    let Read { meta, rows } = list(agent, request).await?;
+    let response = if rows.is_empty() {
         Response::empty(StatusCode::NOT_FOUND)
     } else {
-        Response::json(&entries)
+        Response::json(&rows)
     };
-    Ok(response.with_index(index))
+    Ok(response.with_query_meta(meta))
 }
 
 async fn keys(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     let prefix = &request.suffix;
-    let (index, entries) = list(agent, request).await?;
-    let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let Read { meta, rows } = list(agent, request).await?;
+    let mut keys: Vec<&str> = rows.iter().map(|entry| entry.key.as_str()).collect();
     let separator = request.params.get("separator").unwrap_or_default();
     if !separator.is_empty() {
         for key in &mut keys {
@@ -86,10 +89,10 @@ async fn keys(agent: &Agent, request: &Request) -> Result<Response, ErrorRespons
     } else {
         Response::json(&keys)
     };
-    Ok(response.with_index(index))
+    Ok(response.with_query_meta(meta))
 }
 
-async fn list(agent: &Agent, request: &Request) -> Result<(u64, Vec<Arc<Entry>>), ErrorResponse> {
+async fn list(agent: &Agent, request: &Request) -> Result<Read<Vec<Arc<Entry>>>, ErrorResponse> {
     request.reject_namespace()?;
     let prefix = &request.suffix;
     agent
@@ -109,7 +112,7 @@ async fn put(agent: &Agent, request: &mut Request) -> Result<Response, ErrorResp
     let value = request
         .read_body(agent.limits.value_bytes, "kv_max_value_size")
         .await?;
-    authorize_write(agent, request)?;
+    authorize_write(agent, request, &key)?;
     let put = Put { key, value, flags };
     let params = &request.params;
     let done = agent.state.with(|state| {
@@ -137,7 +140,7 @@ fn delete(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
         key(request)?
     };
     let cas = params.uint("cas")?;
-    authorize_write(agent, request)?;
+    authorize_write(agent, request, key)?;
     let done = agent.state.with(|state| match cas {
         Some(expected) => state.kv_delete_cas(key, expected),
         None if tree => {
@@ -152,7 +155,7 @@ fn delete(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     Ok(Response::json(&done))
 }
 
-fn authorize_write(agent: &Agent, request: &Request) -> Result<(), ErrorResponse> {
+fn authorize_write(agent: &Agent, request: &Request, key: &str) -> Result<(), ErrorResponse> {
     agent.check_datacenter(request.datacenter())?;
-    agent.require_access(request)
+    agent.require(request, "key:write", key)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lock_delay;
 use crate::acl::Access;
-use crate::agent::Agent;
+use crate::agent::{Agent, Read};
 use crate::error::ErrorResponse;
 use crate::go::json::Json;
 use crate::request::Request;
@@ -29,7 +29,7 @@ pub(crate) async fn create(
     if session.node.is_empty() {
         return Err(ErrorResponse::internal_server_error("Must provide Node"));
     }
-    agent.require_access(request)?;
+    agent.require(request, "session:write", &session.node)?;
     let id = uuid::Uuid::new_v4().to_string();
     agent
         .state
@@ -103,7 +103,7 @@ pub(crate) fn destroy(agent: &Agent, request: &Request) -> Result<Response, Erro
     agent.check_datacenter(request.datacenter())?;
     let access = agent.access(request)?;
     if agent.acl.is_enabled()
-        && let Err(Error::Rejected(why)) = session_key(id)
+        && let Err(Error::Rejected(why)) = session_key(agent.version.session_ids, id)
     {
         return Err(ErrorResponse::internal_server_error(format!(
             "Session lookup failed: {why}"
@@ -139,11 +139,14 @@ fn session_id(request: &Request) -> Result<&str, ErrorResponse> {
 /// Rejects a request without access to a session that exists. Consul tells anyone that a session
 /// does not exist.
 fn authorize(agent: &Agent, access: Access, id: &str) -> Result<(), ErrorResponse> {
-    let key = session_key(id)?;
-    if !access.is_allowed() && agent.state.with(|state| state.sessions.get(&key)).is_some() {
-        return Err(ErrorResponse::permission_denied());
+    let key = session_key(agent.version.session_ids, id)?;
+    if access.is_allowed() {
+        return Ok(());
     }
-    Ok(())
+    match agent.state.with(|state| state.sessions.get(&key)) {
+        Some(session) => agent.require_access(access, "session:write", &session.node),
+        None => Ok(()),
+    }
 }
 
 /// `GET /v1/session/info/:id`
@@ -154,7 +157,7 @@ pub(crate) async fn info(agent: &Agent, request: &Request) -> Result<Response, E
         // Consul checks the datacenter and the token before the id.
         agent.check_datacenter(request.datacenter())?;
         agent.access(request)?;
-        Ok(session_key(id)?)
+        Ok(session_key(agent.version.session_ids, id)?)
     };
     let key = key().map_err(ErrorResponse::with_failed_read_headers)?;
     let find = |state: &State| state.sessions.get(&key).into_iter().collect();
@@ -175,17 +178,23 @@ pub(crate) async fn node(agent: &Agent, request: &Request) -> Result<Response, E
 /// `GET /v1/session/list`
 pub(crate) async fn list(agent: &Agent, request: &Request) -> Result<Response, ErrorResponse> {
     request.check_common_params()?;
-    let (index, sessions) = agent
+    let Read { meta, rows } = agent
         .read(request, Query::Sessions, |state, access| {
-            access.is_allowed().then(|| state.sessions.list())
+            if access.is_allowed() {
+                state.sessions.list()
+            } else {
+                Vec::new()
+            }
         })
         .await
         .map_err(ErrorResponse::with_failed_read_headers)?;
-    let response = match sessions {
-        Some(sessions) => Response::serialized(agent.session_list.get(index, &sessions)),
-        None => Response::json(&[(); 0]),
+    // The cache holds the list of all sessions. A request without access gets an empty list.
+    let response = if rows.is_empty() {
+        Response::json(&[(); 0])
+    } else {
+        Response::serialized(agent.session_list.get(meta.index, &rows))
     };
-    Ok(response.with_index(index))
+    Ok(response.with_query_meta(meta))
 }
 
 async fn read(
@@ -194,7 +203,7 @@ async fn read(
     query: Query,
     find: impl Fn(&State) -> Vec<Arc<Session>>,
 ) -> Result<Response, ErrorResponse> {
-    let (index, sessions) = agent
+    let Read { meta, rows } = agent
         .read(request, query, |state, access| {
             if access.is_allowed() {
                 find(state)
@@ -204,5 +213,5 @@ async fn read(
         })
         .await
         .map_err(ErrorResponse::with_failed_read_headers)?;
-    Ok(Response::json(&sessions).with_index(index))
+    Ok(Response::json(&rows).with_query_meta(meta))
 }

@@ -9,7 +9,7 @@ use crate::go::base64;
 use crate::go::json::Json;
 use crate::request::Request;
 use crate::response::Response;
-use crate::state::txn::{self, Op};
+use crate::state::txn::{self, Op, Transaction};
 
 /// Consul's limit of operations in a transaction.
 const MAX_OPS: usize = 64;
@@ -37,17 +37,26 @@ pub(crate) async fn handle(
     }
     agent.check_datacenter(request.datacenter())?;
     let access = agent.access(request)?;
-    let outcome = agent.state.with(|state| state.transact(ops, access))?;
+    let Transaction { outcome, filtered } =
+        agent.state.with(|state| state.transact(ops, access))?;
+    let filtered = filtered && agent.reports_filtering(access);
     let (status, results, errors) = match outcome {
         Ok(results) => (StatusCode::OK, json!(results), Value::Null),
         Err(errors) => (StatusCode::CONFLICT, Value::Null, json!(errors)),
     };
     let mut body = json!({ "Results": results, "Errors": errors });
     if let (true, Value::Object(body)) = (read_only, &mut body) {
-        body.insert("Index".into(), 0.into());
+        let extended = agent.version.extends_read_transactions;
+        body.insert("Index".into(), u64::from(extended).into());
         body.insert("LastContact".into(), 0.into());
         body.insert("KnownLeader".into(), true.into());
         body.insert("ConsistencyLevel".into(), "".into());
+        if extended {
+            body.insert("NotModified".into(), false.into());
+            // The number of `blocking-query`.
+            body.insert("Backend".into(), 0.into());
+            body.insert("ResultsFilteredByACLs".into(), filtered.into());
+        }
     }
     let mut response = Response::json(&body);
     response.status = status;

@@ -40,11 +40,15 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     valid.then(|| utf8::decode_lossy(&percent_decode_str(text).collect::<Vec<u8>>()))
 }
 
-/// Decodes a query string into its parameters, in order, as `url.ParseQuery` does. Before Go 1.17,
-/// which is newer than Consul 1.8, a semicolon separates parameters, too.
+/// Decodes a query string into its parameters, in order, as `url.ParseQuery` does. Until Go 1.17, a
+/// semicolon separates parameters, too.
 ///
-/// Returns `None` if [`decode`] does for a name or a value.
-pub(crate) fn parse_query(query: &str) -> Option<Vec<(String, String)>> {
+/// Returns `None` if [`decode`] does for a name or a value, and for a semicolon that does not
+/// separate.
+pub(crate) fn parse_query(query: &str, semicolon_separates: bool) -> Option<Vec<(String, String)>> {
+    if !semicolon_separates && query.contains(';') {
+        return None;
+    }
     let mut params = Vec::new();
     for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -74,19 +78,34 @@ pub(crate) fn encode_path(path: &str) -> String {
 }
 
 /// Removes empty, `.` and `..` segments as `path.Clean` does, but keeps a trailing slash, as Go's
-/// router does.
+/// router does. The result begins with a slash.
 pub(crate) fn clean_path(path: &str) -> String {
+    if path.starts_with('/') {
+        clean_relative(path)
+    } else {
+        clean_relative(&format!("/{path}"))
+    }
+}
+
+/// Cleans a path as [`clean_path`] does, but leaves a relative path relative: `..` segments at its
+/// beginning stay.
+pub(crate) fn clean_relative(path: &str) -> String {
+    let root = if path.starts_with('/') { "/" } else { "" };
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {
             "" | "." => {}
-            ".." => {
+            ".." if segments.last().is_some_and(|last| *last != "..") => {
                 segments.pop();
             }
+            ".." if !root.is_empty() => {}
             segment => segments.push(segment),
         }
     }
-    let mut cleaned = format!("/{}", segments.join("/"));
+    let mut cleaned = format!("{root}{}", segments.join("/"));
+    if cleaned.is_empty() {
+        cleaned.push('.');
+    }
     if path.ends_with('/') && !cleaned.ends_with('/') {
         cleaned.push('/');
     }
@@ -120,6 +139,20 @@ mod tests {
         ] {
             assert_eq!(clean_path(path), expected, "{path}");
         }
+        assert_eq!(clean_path("*"), "/*");
+        for (path, expected) in [
+            ("a//b", "a/b"),
+            ("a/./b/", "a/b/"),
+            ("a/../b", "b"),
+            ("a/../../b", "../b"),
+            ("../../b", "../../b"),
+            ("a/..", "."),
+            ("./", "./"),
+            ("/../b", "/b"),
+            ("//", "/"),
+        ] {
+            assert_eq!(clean_relative(path), expected, "{path}");
+        }
     }
 
     #[test]
@@ -135,7 +168,7 @@ mod tests {
     fn queries_are_read_like_go_does() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
-            parse_query("a=1&&a=2;recurse&b=x%20y+z&=v"),
+            parse_query("a=1&&a=2;recurse&b=x%20y+z&=v", true),
             Some(vec![
                 pair("a", "1"),
                 pair("a", "2"),
@@ -144,7 +177,9 @@ mod tests {
                 pair("", "v"),
             ])
         );
-        assert_eq!(parse_query("a=%zz"), None);
-        assert_eq!(parse_query("a=%4"), None);
+        assert_eq!(parse_query("a=%zz", true), None);
+        assert_eq!(parse_query("a=%4", true), None);
+        assert_eq!(parse_query("a=1;b=2", false), None);
+        assert_eq!(parse_query("a=%3B", false), Some(vec![pair("a", ";")]));
     }
 }

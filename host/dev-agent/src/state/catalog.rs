@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::sessions::SERF_HEALTH;
+use super::sessions::{SERF_HEALTH, Session};
 use super::{Change, Deadline, Error, State};
 
 /// A node with its services and checks.
@@ -97,9 +97,18 @@ pub(crate) struct Check {
     pub(crate) service_tags: Vec<String>,
     #[serde(rename = "Type")]
     pub(crate) kind: String,
-    pub(crate) definition: Map<String, Value>,
+    pub(crate) definition: Definition,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
+}
+
+/// The definition of a check, as far as the agent keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Definition {
+    /// The name of the sessions that a check of type `session` follows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) session_name: String,
 }
 
 /// A request of `/v1/catalog/register`.
@@ -317,6 +326,29 @@ impl State {
         self.changed(Change::Node(node.to_lowercase()));
         if critical {
             self.end_sessions_of_check(index, node, &id);
+        }
+    }
+
+    /// Updates the checks of type `session` that follow a session, which was created or has ended.
+    pub(crate) fn update_session_checks(&mut self, index: u64, session: &Session, exists: bool) {
+        if !self.version.checks_follow_sessions {
+            return;
+        }
+        let node = self.catalog.node(&session.node);
+        let checks = node.into_iter().flat_map(|node| node.checks.values());
+        let follow = checks.filter(|check| {
+            check.kind == "session" && check.definition.session_name == session.name
+        });
+        let (status, state) = if exists {
+            ("passing", "in force")
+        } else {
+            ("critical", "is invalid")
+        };
+        let follow: Vec<Check> = follow.cloned().collect();
+        for mut check in follow {
+            check.status = status.into();
+            check.output = format!("Session '{}' {state}", session.id);
+            self.put_check(index, &session.node, check);
         }
     }
 

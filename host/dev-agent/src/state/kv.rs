@@ -160,14 +160,18 @@ impl State {
         }
         self.check_key_space(&put)?;
         let index = self.next_index();
-        Ok(self.lock(index, put, session)?.is_some())
+        let locked = self.lock(index, put, session);
+        let locked = locked.map_err(|error| error.prefixed(self.version.kv_error_prefix))?;
+        Ok(locked.is_some())
     }
 
     /// Releases a key and replaces its value and flags, if the session holds the key.
     pub(crate) fn kv_release(&mut self, put: Put, session: &str) -> Result<bool, Error> {
         self.check_key_space(&put)?;
         let index = self.next_index();
-        Ok(self.unlock(index, put, session)?.is_some())
+        let unlocked = self.unlock(index, put, session);
+        let unlocked = unlocked.map_err(|error| error.prefixed(self.version.kv_error_prefix))?;
+        Ok(unlocked.is_some())
     }
 
     /// Deletes a key, held or not. It does not enter a lock-delay.
@@ -226,7 +230,7 @@ impl State {
         if session.is_empty() {
             return Err(Error::rejected("missing session"));
         }
-        if self.sessions.get(&session_key(session)?).is_none() {
+        if self.sessions.get(&self.session_key(session)?).is_none() {
             return Err(Error::rejected(format!("invalid session {session:?}")));
         }
         let lock_index = match self.kv.get(&put.key) {
@@ -374,7 +378,8 @@ impl State {
 
     /// Swaps an entry, and updates the keys held by sessions and the size of the store.
     fn swap_entry(&mut self, key: &str, entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
-        let holder = |entry: &Arc<Entry>| session_key(entry.session.as_deref()?).ok();
+        let ids = self.version.session_ids;
+        let holder = |entry: &Arc<Entry>| session_key(ids, entry.session.as_deref()?).ok();
         if let Some(entry) = &entry {
             self.stored_bytes += key.len() + entry.value.len();
             if let Some(holder) = holder(entry) {

@@ -11,6 +11,7 @@ use self::catalog::Catalog;
 use self::kv::Store;
 use self::sessions::Sessions;
 use crate::limits::Limits;
+use crate::version::Differences;
 
 pub(crate) mod catalog;
 pub(crate) mod kv;
@@ -22,6 +23,7 @@ mod tests;
 
 /// The whole state of an agent.
 pub(crate) struct State {
+    pub(crate) version: &'static Differences,
     pub(crate) limits: Limits,
     pub(crate) datacenter: String,
     /// The name of the agent's own node.
@@ -95,6 +97,14 @@ impl Error {
     pub(crate) fn rejected(text: impl Into<String>) -> Error {
         Error::Rejected(text.into())
     }
+
+    /// Puts a prefix before Consul's text.
+    pub(crate) fn prefixed(self, prefix: &str) -> Error {
+        match self {
+            Error::Rejected(text) => Error::Rejected(format!("{prefix}{text}")),
+            limit @ Error::LimitReached { .. } => limit,
+        }
+    }
 }
 
 /// The index before the first write. A new Consul registers its node at index 10: the writes before
@@ -103,8 +113,14 @@ const STARTING_INDEX: u64 = 9;
 
 impl State {
     /// Creates a state in which the agent's own node is registered and its check passes.
-    pub(crate) fn new(node: &str, datacenter: &str, limits: Limits) -> State {
+    pub(crate) fn new(
+        version: &'static Differences,
+        node: &str,
+        datacenter: &str,
+        limits: Limits,
+    ) -> State {
         let mut state = State {
+            version,
             limits,
             datacenter: datacenter.into(),
             node: node.into(),
@@ -184,6 +200,17 @@ impl State {
             Query::NodeChecks(_) | Query::Checks => self.catalog.checks_index,
         };
         index.max(1)
+    }
+
+    /// Returns whether `query` selects nothing, in a version in which it then keeps blocking until it
+    /// selects something, even if its index changes.
+    pub(crate) fn is_missing(&self, query: &Query) -> bool {
+        self.version.missing_keeps_blocking
+            && match query {
+                Query::Session(key) => self.sessions.get(key).is_none(),
+                Query::Key(key) => self.kv.get(key).is_none(),
+                _ => false,
+            }
     }
 
     /// Returns the query that a blocked `query` waits for: the query itself, or a wider one if it

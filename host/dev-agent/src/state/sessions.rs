@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Change, Deadline, Error, State};
 use crate::go::duration;
+use crate::version::SessionIds;
 
 /// The check that a session is bound to by default.
 pub(crate) const SERF_HEALTH: &str = "serfHealth";
@@ -22,7 +23,7 @@ const TTL_MULTIPLIER: u32 = 2;
 const MAX_LOCK_DELAY: Duration = Duration::from_secs(60);
 
 /// A session as it is stored and serialized.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Session {
     #[serde(rename = "ID")]
@@ -45,7 +46,7 @@ pub(crate) struct Session {
 }
 
 /// A check of a service that a session is bound to.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ServiceCheck {
     #[serde(rename = "ID")]
@@ -160,9 +161,12 @@ impl Sessions {
     }
 }
 
-/// Returns the key of a session id in the tables: the digits of the UUID in lower case, without
-/// hyphens. The error for a malformed id is that of Consul 1.8.
-pub(crate) fn session_key(id: &str) -> Result<String, Error> {
+/// Returns the key of a session id in the tables: the id in lower case, and a UUID without hyphens.
+/// The error for a malformed UUID is that of Consul 1.8.
+pub(crate) fn session_key(ids: SessionIds, id: &str) -> Result<String, Error> {
+    if let SessionIds::Text = ids {
+        return Ok(id.to_lowercase());
+    }
     let malformed =
         |why: String| Error::Rejected(format!("failed session lookup: index error: {why}"));
     if id.len() != 36 {
@@ -189,6 +193,11 @@ pub(crate) fn session_key(id: &str) -> Result<String, Error> {
 }
 
 impl State {
+    /// Returns the key of a session id in the tables.
+    pub(crate) fn session_key(&self, id: &str) -> Result<String, Error> {
+        session_key(self.version.session_ids, id)
+    }
+
     /// Creates a session with an `id` that no other session has.
     pub(crate) fn create_session(&mut self, id: &str, mut session: Session) -> Result<(), Error> {
         session.normalize_checks();
@@ -212,8 +221,9 @@ impl State {
 
         // From here on the request is a write: it takes an index even if it is rejected.
         let index = self.next_index();
-        self.check_session_binding(&session)?;
-        let key = session_key(id)?;
+        self.check_session_binding(&session)
+            .map_err(|error| error.prefixed(self.version.session_error_prefix))?;
+        let key = self.session_key(id)?;
         session.id = id.into();
         session.create_index = index;
         session.modify_index = index;
@@ -233,9 +243,11 @@ impl State {
             ttl,
             expires: None,
         };
+        let session = live.session.clone();
         self.sessions.by_key.insert(key.clone(), live);
         self.restart_ttl(&key);
         self.changed(Change::Session { key, node });
+        self.update_session_checks(index, &session, true);
         Ok(())
     }
 
@@ -264,7 +276,7 @@ impl State {
 
     /// Restarts the TTL of a session and returns it, or `None` if there is none. No index changes.
     pub(crate) fn renew_session(&mut self, id: &str) -> Result<Option<Arc<Session>>, Error> {
-        let key = session_key(id)?;
+        let key = self.session_key(id)?;
         self.restart_ttl(&key);
         Ok(self.sessions.get(&key))
     }
@@ -285,7 +297,7 @@ impl State {
 
     /// Destroys a session. It is not an error if there is none.
     pub(crate) fn destroy_session(&mut self, id: &str) -> Result<(), Error> {
-        let key = session_key(id)?;
+        let key = self.session_key(id)?;
         let index = self.next_index();
         self.end_session(&key, index);
         Ok(())
@@ -333,6 +345,7 @@ impl State {
             key: key.into(),
             node,
         });
+        self.update_session_checks(index, &session, false);
     }
 }
 

@@ -9,11 +9,17 @@ use super::txn::Op;
 use super::{Change, Error, Query, State};
 use crate::acl::Access;
 use crate::limits::Limits;
+use crate::version::Version;
 
 const S: i64 = 1_000_000_000;
 
 fn state() -> State {
-    State::new("node", "dc1", Limits::default())
+    State::new(
+        Version::V1_8.differences(),
+        "node",
+        "dc1",
+        Limits::default(),
+    )
 }
 
 fn at(milliseconds: u64) -> Duration {
@@ -45,7 +51,7 @@ fn put(key: &str, value: &str) -> Put {
 }
 
 fn alive(state: &mut State, id: &str) -> bool {
-    let key = super::sessions::session_key(id).unwrap();
+    let key = state.session_key(id).unwrap();
     state.sessions.get(&key).is_some()
 }
 
@@ -292,7 +298,7 @@ fn a_failed_transaction_leaves_no_trace() {
         op("delete-tree", ""),
         op("get", "held"),
     ];
-    let outcome = state.transact(ops, Access::Allowed).unwrap();
+    let outcome = state.transact(ops, Access::Allowed).unwrap().outcome;
     assert_eq!(outcome.unwrap_err().len(), 1);
     let after = (rows(&state), state.index_of(&prefix), state.stored_bytes);
     assert_eq!(before, after);
@@ -310,7 +316,7 @@ fn everything_is_bounded() {
         stored_bytes: 10_000,
         ..Limits::default()
     };
-    let mut state = State::new("node", "dc1", limits);
+    let mut state = State::new(Version::V1_8.differences(), "node", "dc1", limits);
     let full = |what, limit| Err(Error::LimitReached { what, limit });
     let held = create(&mut state, 1, |_| {});
     create(&mut state, 2, |_| {});

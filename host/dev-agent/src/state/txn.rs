@@ -36,6 +36,22 @@ pub(crate) struct TxnError {
 /// The outcome of a transaction that ran.
 pub(crate) type Outcome = Result<Vec<TxnResult>, Vec<TxnError>>;
 
+/// A transaction that ran.
+pub(crate) struct Transaction {
+    pub(crate) outcome: Outcome,
+    /// Whether results are missing because the request may not read them.
+    pub(crate) filtered: bool,
+}
+
+impl From<Outcome> for Transaction {
+    fn from(outcome: Outcome) -> Transaction {
+        Transaction {
+            outcome,
+            filtered: false,
+        }
+    }
+}
+
 /// Returns whether a transaction only reads, and so takes no index.
 pub(crate) fn is_read_only(ops: &[Op]) -> bool {
     let writes = |verb: &str| {
@@ -49,10 +65,10 @@ pub(crate) fn is_read_only(ops: &[Op]) -> bool {
 
 impl State {
     /// Runs a transaction. The outer error is that of a limit.
-    pub(crate) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Outcome, Error> {
+    pub(crate) fn transact(&mut self, ops: Vec<Op>, access: Access) -> Result<Transaction, Error> {
         let rejected = self.rejections(&ops, access);
         if !rejected.is_empty() {
-            return Ok(Err(rejected));
+            return Ok(Err(rejected).into());
         }
         // Values that replace one another are counted twice, which matters only close to the limit.
         let bytes = ops.iter().map(|op| op.put.key.len() + op.put.value.len());
@@ -74,13 +90,16 @@ impl State {
         }
         self.end_transaction(errors.is_empty());
         if !errors.is_empty() {
-            return Ok(Err(errors));
+            return Ok(Err(errors).into());
         }
+        let mut filtered = false;
         if !access.is_allowed() {
             // Only reads get this far without access, and their results are filtered.
+            filtered = !results.is_empty();
             results.clear();
         }
-        Ok(Ok(results))
+        let outcome = Ok(results);
+        Ok(Transaction { outcome, filtered })
     }
 
     /// Returns the errors that are found before the first operation runs.
@@ -90,8 +109,13 @@ impl State {
             if key.is_empty() && op.verb != "delete-tree" {
                 return Some("Must provide key".into());
             }
-            if !access.is_allowed() && !matches!(op.verb.as_str(), "get" | "get-tree") {
-                return Some("Permission denied".into());
+            let permission = match op.verb.as_str() {
+                "get" | "get-tree" => None,
+                "check-session" | "check-index" => Some("key:read"),
+                _ => Some("key:write"),
+            };
+            if let Some(permission) = permission.filter(|_| !access.is_allowed()) {
+                return Some(self.version.permission_denied(access, permission, key));
             }
             if op.verb == "lock" && self.is_in_lock_delay(key) {
                 return Some(format!("failed to lock key {key:?} due to lock delay"));

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Blocks on `path` above an index for so long, does something after a pause, and tells how long the query took.
-fn blocked(
+pub fn blocked(
     server: &Server,
     path: &str,
     (index, wait): (u64, Duration),
