@@ -1,5 +1,6 @@
 //! The parameters of one action, parsed and checked.
 
+use crate::consul::DEFAULT_TIMEOUT;
 use crate::types::{Agent, Behavior, NewSession, ServiceCheck};
 use consul_session_core::error::shown;
 use consul_session_core::parameters::{Parameters, non_blank_string};
@@ -22,22 +23,34 @@ pub enum State {
     List,
     /// Renew a session.
     Renew,
+    /// Make sure that a session holds a lock.
+    Locked,
+    /// Make sure that a session does not hold a lock.
+    Unlocked,
+    /// Look up who holds a lock.
+    Holder,
+    /// Make sure that a key has a value, while a lock is held.
+    Written,
 }
 
-const STATES: [(&str, State); 6] = [
+const STATES: [(&str, State); 10] = [
     ("present", State::Present),
     ("absent", State::Absent),
     ("info", State::Info),
     ("node", State::Node),
     ("list", State::List),
     ("renew", State::Renew),
+    ("locked", State::Locked),
+    ("unlocked", State::Unlocked),
+    ("holder", State::Holder),
+    ("written", State::Written),
 ];
 
 const BEHAVIORS: [(&str, Behavior); 2] =
     [("release", Behavior::Release), ("delete", Behavior::Delete)];
 
 /// The parameters other than connection settings.
-pub const PARAMETERS: [&str; 17] = [
+pub const PARAMETERS: [&str; 22] = [
     "state",
     "name",
     "id",
@@ -55,6 +68,11 @@ pub const PARAMETERS: [&str; 17] = [
     "diff",
     "unique",
     "recreate",
+    "key",
+    "value",
+    "session",
+    "lock",
+    "wait",
 ];
 
 /// One call of the action interface.
@@ -77,6 +95,14 @@ pub struct Action {
     pub unique: bool,
     /// Replace sessions that differ.
     pub recreate: bool,
+    /// A key.
+    pub key: Option<String>,
+    /// Its value.
+    pub value: Option<String>,
+    /// The key of the lock under which another is written.
+    pub lock: Option<String>,
+    /// How long to wait for a lock, in nanoseconds.
+    pub wait: Option<u64>,
     /// The connection settings.
     pub settings: ConnectionSettings,
     /// The same settings, as the operations take them.
@@ -99,6 +125,14 @@ impl Action {
             None => None,
         };
         let id = parameters.optional_string("id")?;
+        let session = parameters.optional_string("session")?;
+        if id.is_some() && session.is_some() {
+            return Err(Error::invalid(
+                "session",
+                "`session` and `id` mean the same; give one of them",
+            ));
+        }
+        let id = id.or(session);
         // An empty name is no name, as in Consul itself.
         let name = parameters.optional_string("name")?;
         let node = parameters.non_blank_string("node")?;
@@ -124,6 +158,10 @@ impl Action {
             diff: parameters.boolean("diff")?.unwrap_or(false),
             unique: parameters.boolean("unique")?.unwrap_or(true),
             recreate: parameters.boolean("recreate")?.unwrap_or(false),
+            key: parameters.non_blank_string("key")?,
+            value: parameters.string("value")?,
+            lock: parameters.non_blank_string("lock")?,
+            wait: parameters.duration("wait")?,
             agent: Agent {
                 address: settings.address.to_string(),
                 token: settings.token.clone(),
@@ -141,6 +179,11 @@ impl Action {
         refuse_host_settings(&action.settings)?;
         action.refuse_contradictions()?;
         Ok(action)
+    }
+
+    /// The time limit of the call in nanoseconds.
+    fn time_limit(&self) -> u64 {
+        self.agent.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
     fn refuse_contradictions(&self) -> Result<()> {
@@ -169,6 +212,24 @@ impl Action {
             State::Renew if unidentified => refuse(
                 "id",
                 "state=renew needs the `id` or the `name` of a session",
+            ),
+            State::Locked | State::Unlocked | State::Written if unidentified => refuse(
+                "session",
+                "this state needs the `session` that holds the lock, or its `name`",
+            ),
+            State::Locked | State::Unlocked | State::Holder if self.key.is_none() => {
+                refuse("key", "this state needs the `key` of a lock")
+            }
+            State::Written if self.key.is_none() || self.value.is_none() => {
+                refuse("key", "state=written needs `key` and `value`")
+            }
+            State::Written if self.lock.is_none() => refuse(
+                "lock",
+                "state=written needs `lock`, the key of the lock that must be held",
+            ),
+            State::Locked if self.wait.unwrap_or(0) >= self.time_limit() => refuse(
+                "wait",
+                "`wait` must be less than `timeout`, the time limit of the call (10 s unless set)",
             ),
             State::Node if self.node.is_none() => {
                 refuse("node", "state=node needs `node`, the name of a node")

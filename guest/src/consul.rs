@@ -13,7 +13,7 @@ use consul_session_core::settings::check_token;
 use consul_session_core::{Address, Error, ErrorKind, Result};
 
 /// The default timeout in nanoseconds. Consul needs 7.3 s to report that it has no leader.
-const DEFAULT_TIMEOUT: u64 = 10 * SECOND;
+pub const DEFAULT_TIMEOUT: u64 = 10 * SECOND;
 
 /// A Consul agent, reached by a transport.
 pub struct Consul<'a, T> {

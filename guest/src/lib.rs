@@ -11,6 +11,7 @@
 //! | [`operations`] | the operations of the interface `sessions` |
 //! | [`action`] | the parameters of one action, parsed and checked |
 //! | [`perform`] | carries out an action and builds its result |
+//! | [`perform_locks`] | the same for the states about locks |
 //! | [`ensure`] | idempotent operations by name, and convergence of racing callers |
 //! | [`difference`] | how a stored session differs from the requested attributes |
 //! | [`locks`] | the operations of the interface `locks` |
@@ -47,6 +48,7 @@ pub mod locks;
 mod memory;
 pub mod operations;
 pub mod perform;
+pub mod perform_locks;
 pub mod request;
 pub mod response;
 pub mod session;

@@ -4,6 +4,7 @@ use crate::action::{Action, State};
 use crate::consul::{Consul, StoredSessions};
 use crate::difference::NODE_HEALTH;
 use crate::ensure::{self, Ensured, Plan};
+use crate::perform_locks;
 use crate::request::{self, Consistency};
 use crate::session::{StoredSession, create_body};
 use crate::transport::Transport;
@@ -47,15 +48,20 @@ pub fn failure_json(error: &Error) -> String {
 }
 
 /// What an action did, or in check mode would do.
-struct Outcome {
-    changed: bool,
-    keys: Vec<(&'static str, Value)>,
-    before_and_after: Option<(Vec<Value>, Vec<Value>)>,
-    warnings: Vec<String>,
+pub struct Outcome {
+    /// Whether it changed anything, or would.
+    pub changed: bool,
+    /// What the state returns.
+    pub keys: Vec<(&'static str, Value)>,
+    /// For the diff.
+    pub before_and_after: Option<(Vec<Value>, Vec<Value>)>,
+    /// Warnings for people.
+    pub warnings: Vec<String>,
 }
 
 impl Outcome {
-    fn read(keys: Vec<(&'static str, Value)>, filtered: bool) -> Outcome {
+    /// What a read returned.
+    pub fn read(keys: Vec<(&'static str, Value)>, filtered: bool) -> Outcome {
         let warning =
             "Consul omitted sessions that the token may not read, so the result may be incomplete";
         Outcome {
@@ -89,10 +95,15 @@ impl Outcome {
 
 async fn perform<T: Transport>(action: &Action, transport: T) -> Result<Outcome> {
     let consul = &Consul::at(&action.agent, action.settings.address.clone(), transport)?;
+    let key = action.key.as_deref().unwrap_or_default();
     let mut outcome = match action.state {
         State::Present => present(action, consul).await,
         State::Absent => absent(action, consul).await,
         State::Renew => renew(action, consul).await,
+        State::Locked => perform_locks::locked(action, consul, key).await,
+        State::Unlocked => perform_locks::unlocked(action, consul, key).await,
+        State::Holder => perform_locks::holder(consul, key).await,
+        State::Written => perform_locks::written(action, consul, key).await,
         State::Info => {
             let (found, id) = look_up(action, consul).await?;
             Ok(Outcome::read(

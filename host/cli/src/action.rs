@@ -143,12 +143,8 @@ async fn perform_async(
     }
     let agent = connect::dev_agent(connection).await?;
     let address = agent.as_ref().map(DevAgent::address);
-    let client = connect::client(
-        connection,
-        address,
-        &mut parameters,
-        Policy::deny_all(),
-        &runtime,
-    )?;
+    // Whoever runs the program may do what their token permits.
+    let policy = Policy::deny_all().locks([""]).guarded_writes([""]);
+    let client = connect::client(connection, address, &mut parameters, policy, &runtime)?;
     client.trusted_action(parameters).await
 }
