@@ -243,7 +243,7 @@ impl<T: Transport> Consul<'_, T> {
     /// Joins those who want a place in a semaphore.
     pub async fn join(&self, place: &Place, value: &[u8]) -> Result<()> {
         let session = &session_id::parse(&place.session)?;
-        key::check("prefix", &place.prefix)?;
+        check_prefix(&place.prefix)?;
         let put = Put {
             key: &contender(&place.prefix, session),
             value,
@@ -268,6 +268,7 @@ impl<T: Transport> Consul<'_, T> {
             return Err(Error::invalid("limit", "`limit` must be at least 1"));
         }
         let prefix = place.prefix.as_str();
+        check_prefix(prefix)?;
         let mut wait = wait;
         for _ in 0..MAX_ROUNDS {
             let found = self.semaphore(prefix, wait.take()).await?;
@@ -329,6 +330,7 @@ impl<T: Transport> Consul<'_, T> {
     pub async fn leave(&self, place: &Place) -> Result<()> {
         let session = &session_id::parse(&place.session)?;
         let prefix = place.prefix.as_str();
+        check_prefix(prefix)?;
         let own = contender(prefix, session);
         for _ in 0..MAX_ROUNDS {
             let found = self.semaphore(prefix, None).await?;
@@ -360,6 +362,7 @@ impl<T: Transport> Consul<'_, T> {
 
     /// Returns who has a place in a semaphore.
     pub async fn places(&self, prefix: &str, wait: Option<&Wait>) -> Result<Membership> {
+        check_prefix(prefix)?;
         let found = self.semaphore(prefix, wait).await?;
         Ok(Membership {
             sessions: found.places.holders.into_iter().collect(),
@@ -423,6 +426,15 @@ impl Places {
         json.insert("Holders".to_owned(), holders.into());
         Value::Object(json).to_string().into_bytes()
     }
+}
+
+/// Refuses a prefix that does not become a key by a slash and a name.
+fn check_prefix(prefix: &str) -> Result<()> {
+    key::check("prefix", prefix)?;
+    if prefix.ends_with('/') {
+        return Err(Error::invalid("prefix", "`prefix` ends with a slash"));
+    }
+    Ok(())
 }
 
 fn cas<'a>(key: &'a str, value: &'a [u8], index: u64) -> Step<'a> {

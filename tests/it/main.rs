@@ -14,6 +14,7 @@ mod connections;
 mod ensure;
 mod failures;
 mod hosts;
+mod lock_library;
 mod newer_consul;
 mod packages;
 mod parameters;

@@ -37,13 +37,13 @@ const EMBEDDED: Artifact = Artifact {
 };
 
 /// Returns a runtime with the hostile component of the world `plugin`, which is built once for all tests.
-fn plugin() -> &'static Runtime {
+pub(crate) fn plugin() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| hostile(&PLUGIN, "target/hostile"))
 }
 
 /// The same in the world `embedded`.
-fn embedded() -> &'static Runtime {
+pub(crate) fn embedded() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| hostile(&EMBEDDED, "target/hostile-embedded"))
 }

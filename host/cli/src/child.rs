@@ -228,6 +228,11 @@ impl Child {
         }
     }
 
+    /// Whether processes of the group are left after the end of COMMAND.
+    pub(crate) fn has_left_others(&self) -> bool {
+        self.survivors && killpg(self.pid, None).is_ok()
+    }
+
     /// An error means that all processes are gone, or run as another user.
     fn signal_group(&self, signal: Signal) {
         // The system may give the id of an empty group to a new process.

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
-/// Consul's limit of a value.
+/// Consul's limit of a value. Transactions take less, unless it is configured otherwise.
 const MAX_VALUE: u64 = 512 << 10;
 
 /// Writes a key while the lock is held.

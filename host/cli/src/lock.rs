@@ -32,6 +32,8 @@ const MARGIN: Duration = Duration::from_millis(500);
 const RENEW_SESSION: Duration = Duration::from_secs(2);
 /// How long a signal waits for the session to be destroyed.
 const GIVE_UP: Duration = Duration::from_secs(3);
+/// How often it is looked whether processes are left.
+const LOOK: Duration = Duration::from_millis(20);
 /// How often it is said that the lock is still waited for.
 const REMIND: Duration = Duration::from_secs(30);
 
@@ -307,11 +309,14 @@ async fn command(
     signals: &mut Signals,
 ) -> u8 {
     variables.push((SESSION, lock.session().into()));
-    if !matches!(wanted.what, What::Session) {
-        variables.push((HELD, "true".into()));
-        variables.push((KEY, lock.key().into()));
-        variables.push((TOKEN, lock.fencing_token().to_string().into()));
-    }
+    // Without a lock, they are empty: those of a lock around this command belong to another session.
+    let (held, token) = match wanted.what {
+        What::Session => ("", String::new()),
+        _ => ("true", lock.fencing_token().to_string()),
+    };
+    variables.push((HELD, held.into()));
+    variables.push((KEY, lock.key().into()));
+    variables.push((TOKEN, token.into()));
     if lock.is_lost() {
         report(lock.lost().await, wanted);
         return LOST;
@@ -330,7 +335,15 @@ async fn command(
     loop {
         tokio::select! {
             biased;
-            status = child.ended() => return if lost { LOST } else { status },
+            status = child.ended() => {
+                if !lost {
+                    return status;
+                }
+                if wanted.kept.on_lost == OnLost::Terminate {
+                    end_rest(&child, kill_at).await;
+                }
+                return LOST;
+            }
             signal = signals.next() => child.pass(signal),
             loss = lock.lost(), if !lost => {
                 lost = true;
@@ -348,6 +361,17 @@ async fn command(
     }
 }
 
+/// Gives what COMMAND has left behind the rest of the time to end, and then ends it.
+async fn end_rest(child: &Child, kill_at: Option<tokio::time::Instant>) {
+    while kill_at.is_some_and(|at| tokio::time::Instant::now() < at) {
+        if !child.has_left_others() {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    child.kill(Signal::SIGKILL);
+}
+
 async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -358,7 +382,9 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 fn report(loss: Loss, wanted: &Wanted) {
     let why = match loss {
         Loss::SessionEnded => "its session has ended in Consul",
-        Loss::Taken => "its key was deleted or taken by another session",
+        Loss::Taken => {
+            "its key no longer names its session, which has ended, or the key was deleted"
+        }
         Loss::Denied => "the token may no longer renew its session",
         _ => "Consul did not answer for so long that others may hold it soon",
     };

@@ -190,7 +190,7 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             response_limit: self.response_limit,
             observer: self.observer,
-            share: runtime.connections(max_calls + 2 * CLIENT_WAITS + CLIENT_UPKEEP),
+            share: runtime.connections(max_calls.saturating_add(2 * CLIENT_WAITS + CLIENT_UPKEEP)),
         })?;
         Ok(Client(Arc::new(Inner {
             kept: self.reuse.then(|| Arc::new(runtime.kept(max_calls))),

@@ -30,8 +30,6 @@ pub(super) const CLIENT_WAITS: usize = 32;
 pub(crate) const RUNTIME_WAITS: usize = 256;
 /// Calls for the upkeep of locks that a client makes at once.
 pub(super) const CLIENT_UPKEEP: usize = 8;
-/// Calls for the upkeep of locks that all clients of a runtime make at once.
-pub(crate) const RUNTIME_UPKEEP: usize = 32;
 
 /// How long a query lasts when half of the places are taken, so that another can have its place soon.
 const SHORT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ mod locks;
 mod tenant_parameters;
 
 pub use builder::ClientBuilder;
-pub(crate) use lanes::{Lane, RUNTIME_UPKEEP, RUNTIME_WAITS, Waiting, Waits};
+pub(crate) use lanes::{Lane, RUNTIME_WAITS, Waiting, Waits};
 
 use crate::component::types as wire;
 use crate::component::{Operation, Parameters, Returned};

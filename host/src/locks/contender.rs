@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) type Time = Duration;
 
 /// What is contended for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Nothing: the session itself is what is kept.
     Session,
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
 }
 
 /// The settings of a contender.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Settings {
     pub(crate) kind: Kind,
     /// A session that exists, and is only kept.
@@ -53,7 +53,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const VERIFY: Duration = Duration::from_secs(5);
 
 /// Which of the two lanes a request is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
     Main,
     Renewal,
@@ -63,7 +63,7 @@ pub(crate) enum Lane {
 pub(crate) type Wait = Option<(u64, Duration)>;
 
 /// A request to Consul.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Request {
     Create,
     /// Joins a semaphore.
@@ -79,7 +79,7 @@ pub(crate) enum Request {
 }
 
 /// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     Send(Lane, Request),
     /// Forgets the request that is under way.
@@ -87,7 +87,7 @@ pub(crate) enum Action {
 }
 
 /// A reply of Consul.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reply {
     Created(String),
     Joined,
@@ -105,13 +105,13 @@ pub(crate) enum Reply {
 }
 
 /// Why there is no reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Failure<E> {
     pub(crate) kind: FailureKind,
     pub(crate) error: E,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FailureKind {
     /// The session does not exist.
     Gone,
@@ -125,12 +125,12 @@ pub(crate) enum FailureKind {
 }
 
 /// Why a lock is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
     /// The session has ended: it was destroyed, its node failed, or it was not renewed in time.
     SessionEnded,
-    /// The key no longer names the session, or is gone.
+    /// The key no longer names the session, because the session has ended, or because somebody deleted the key.
     Taken,
     /// Consul could not be asked for so long that the session may have ended.
     Unreachable,
@@ -139,7 +139,7 @@ pub enum Loss {
 }
 
 /// Where a contender is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Status<E> {
     Starting,
     /// Waits for these holders, or for the lock delay.
@@ -157,17 +157,22 @@ pub(crate) enum Status<E> {
 }
 
 /// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End<E> {
     /// After it was held, or because nobody wants it any more.
     Left,
-    /// It was not acquired in time.
-    TimedOut,
+    /// It was not acquired in time: these sessions held it, or it was in its lock delay.
+    TimedOut {
+        holders: Vec<String>,
+        delayed: bool,
+    },
+    /// Consul did not answer in time.
+    Unanswered,
     Failed(E),
 }
 
 /// A contender for a lock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Contender<E> {
     settings: Settings,
     begun: Time,
@@ -187,7 +192,7 @@ pub(crate) struct Contender<E> {
     cancelled: Vec<Lane>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Session {
     id: String,
     /// When the last good renewal was sent.
@@ -198,13 +203,13 @@ struct Session {
 }
 
 /// A request under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sent {
     request: Request,
     at: Time,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase<E> {
     Creating,
     Joining,
@@ -230,7 +235,7 @@ enum Phase<E> {
     Ended(End<E>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Verifying {
     until: Time,
     renewed: bool,
@@ -336,7 +341,10 @@ impl<E: Clone> Contender<E> {
         let own = match &self.phase {
             Phase::Creating | Phase::Joining | Phase::Waiting { .. } => (main, self.give_up_at()),
             Phase::Held { verifying, .. } => {
-                let until = verifying.map_or(now + LOOK, |verifying| verifying.until);
+                let lost = self.session.as_ref().map_or(now, |session| {
+                    session.renewed.saturating_add(self.settings.lost_after)
+                });
+                let until = verifying.map_or(lost, |verifying| verifying.until);
                 (main, Some(until.min(now + LOOK)))
             }
             Phase::Leaving { until, .. } => (main, Some(*until)),
@@ -387,7 +395,7 @@ impl<E: Clone> Contender<E> {
         match &mut self.phase {
             Phase::Creating | Phase::Joining | Phase::Waiting { .. } => {
                 if self.give_up_at().is_some_and(|at| now >= at) {
-                    self.leave_because(now, End::TimedOut);
+                    self.give_up(now);
                 }
             }
             Phase::Held { verifying, .. } => {
@@ -568,7 +576,7 @@ impl<E: Clone> Contender<E> {
                 // An index that goes backwards is one of a restored snapshot.
                 *index = if seen < *index { 0 } else { seen };
                 if self.settings.wait == Some(Duration::ZERO) {
-                    self.leave_because(now, End::TimedOut);
+                    self.give_up(now);
                 }
             }
             (Phase::Held { .. }, Reply::Watched(false, _)) => self.lose(Loss::Taken),
@@ -663,6 +671,23 @@ impl<E: Clone> Contender<E> {
         {
             *verifying = None;
         }
+    }
+
+    /// The time to wait is over.
+    fn give_up(&mut self, now: Time) {
+        let end = match &self.phase {
+            Phase::Waiting {
+                holders,
+                delays,
+                tried: true,
+                ..
+            } => End::TimedOut {
+                holders: holders.clone(),
+                delayed: *delays > 0,
+            },
+            _ => End::Unanswered,
+        };
+        self.leave_because(now, end);
     }
 
     fn lose(&mut self, loss: Loss) {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+/// The time limit of a create. Consul needs 7.3 s to report that it has no leader.
+const CREATE: Duration = Duration::from_secs(10);
 /// The time limit of a release.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -114,7 +116,8 @@ impl Target {
         let client = &self.client;
         match request {
             Request::Create => {
-                let create = client.create_in(client::Lane::Calls, client.timeout(), &self.session);
+                let timeout = client.timeout().min(CREATE);
+                let create = client.create_in(client::Lane::Calls, timeout, &self.session);
                 Ok(Reply::Created(create.await?))
             }
             Request::Renew(id) => {

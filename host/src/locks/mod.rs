@@ -4,6 +4,8 @@ mod clock;
 mod contender;
 mod driver;
 #[cfg(test)]
+mod every_order;
+#[cfg(test)]
 mod simulation;
 
 pub use contender::Loss;
@@ -185,7 +187,11 @@ impl LockBuilder {
     fn new(client: &Client, object: Object) -> LockBuilder {
         LockBuilder {
             client: client.clone(),
-            session: NewSession::named("consul-session lock").ttl(DEFAULT_TTL),
+            // Without checks: if its node seems to have failed, Consul would end the session of a holder that still works, and
+            // that it cannot tell, before the holder knows. So only the TTL counts.
+            session: NewSession::named("consul-session lock")
+                .ttl(DEFAULT_TTL)
+                .node_checks::<&str>([]),
             existing: None,
             object,
             value: Vec::new(),
@@ -252,7 +258,7 @@ impl LockBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if the session cannot be created within 30 s, if a parameter is wrong or permission is missing, and with
+    /// Fails if the first session cannot be created within 30 s, at once if nobody listens at the address, if a parameter is wrong or permission is missing, and with
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the key is used for something else.
     pub async fn acquire(self) -> Result<Lock> {
         let lock = self.contend(None).acquired().await?;
@@ -368,10 +374,25 @@ impl Contending {
                 Status::Waiting { holders, .. } => Progress::Occupied(holders.clone()),
                 Status::Held { .. } | Status::Lost(_) => return Ok(Progress::Acquired),
                 Status::Ended(End::Failed(error)) => return Err(error.clone()),
+                Status::Ended(End::Unanswered) => {
+                    let message = "Consul did not answer within the time to wait for the lock";
+                    return Err(Error::new(ErrorKind::Timeout, message));
+                }
+                Status::Ended(End::TimedOut { holders, delayed }) => {
+                    let why = match delayed {
+                        true => Progress::Delayed,
+                        false => Progress::Occupied(holders.clone()),
+                    };
+                    // First what it waited for, if that was not said yet.
+                    match &self.shown {
+                        Some(Progress::Delayed | Progress::Occupied(_)) => Progress::TimedOut,
+                        _ => why,
+                    }
+                }
                 Status::Ended(_) => return Ok(Progress::TimedOut),
                 Status::Leaving => Progress::Leaving,
             };
-            if self.shown.as_ref() != Some(&progress) {
+            if progress == Progress::TimedOut || self.shown.as_ref() != Some(&progress) {
                 self.shown = Some(progress.clone());
                 return Ok(progress);
             }

@@ -14,8 +14,10 @@ const CLIENTS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lock of one key, as Consul keeps it.
-#[derive(Default)]
-struct Consul {
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Consul {
+    ttl: Duration,
+    lock_delay: Duration,
     sessions: BTreeMap<String, Time>,
     holder: Option<String>,
     modify_index: u64,
@@ -24,17 +26,30 @@ struct Consul {
 }
 
 impl Consul {
+    pub(super) fn new(ttl: Duration, lock_delay: Duration) -> Consul {
+        Consul {
+            ttl,
+            lock_delay,
+            sessions: BTreeMap::new(),
+            holder: None,
+            modify_index: 0,
+            index: 0,
+            delayed_until: Time::ZERO,
+        }
+    }
+
     fn end_session(&mut self, id: &str, now: Time) {
         self.sessions.remove(id);
         if self.holder.as_deref() == Some(id) {
             self.holder = None;
             self.index += 1;
-            self.delayed_until = now + LOCK_DELAY;
+            self.delayed_until = now + self.lock_delay;
         }
     }
 
-    fn expire(&mut self, now: Time) {
-        let over = |renewed: &Time| now >= *renewed + 2 * TTL;
+    pub(super) fn expire(&mut self, now: Time) {
+        let ttl = self.ttl;
+        let over = |renewed: &Time| now >= *renewed + 2 * ttl;
         while let Some(id) = self
             .sessions
             .iter()
@@ -45,7 +60,7 @@ impl Consul {
     }
 
     /// Whether a blocking query has to wait.
-    fn holds_back(&self, request: &Request) -> bool {
+    pub(super) fn holds_back(&self, request: &Request) -> bool {
         match request {
             Request::Attempt(_, Some((index, _))) | Request::Watch(_, Some((index, _))) => {
                 self.index <= *index
@@ -54,7 +69,7 @@ impl Consul {
         }
     }
 
-    fn apply(&mut self, request: &Request, now: Time) -> Result<Reply, FailureKind> {
+    pub(super) fn apply(&mut self, request: &Request, now: Time) -> Result<Reply, FailureKind> {
         match request {
             Request::Create => {
                 self.index += 1;
@@ -194,7 +209,7 @@ impl World {
         let mut world = World {
             now: begin,
             random: fastrand::Rng::with_seed(seed),
-            consul: Consul::default(),
+            consul: Consul::new(TTL, LOCK_DELAY),
             clients: (0..CLIENTS).map(client).collect(),
             planned: BinaryHeap::new(),
             numbers: 0,
@@ -422,7 +437,7 @@ impl World {
                 self.plan(Duration::ZERO, Event::Wakes(number));
                 None
             }
-            Status::Ended(End::Failed(())) => {
+            Status::Ended(End::Failed(()) | End::Unanswered) => {
                 client.contender = Contender::new(settings(), self.now);
                 self.plan(Duration::from_secs(1), Event::Wakes(number));
                 None

@@ -10,7 +10,7 @@ use serde::Deserialize;
 const KEYS: &str = "/v1/kv/";
 /// Where keys are changed.
 pub(crate) const TRANSACTIONS: &str = "/v1/txn";
-/// The most that the body of a transaction may have: Consul takes values of 512 KiB, which base64 makes 683.
+/// The most that the body of a transaction may have. Consul takes 512 KiB, unless `txn_max_req_len` says otherwise.
 pub(crate) const MAX_TRANSACTION: usize = 1 << 20;
 /// Consul's limit of steps.
 const MAX_STEPS: usize = 64;

@@ -11,7 +11,7 @@ pub(crate) use computing::Share as ComputingShare;
 pub(crate) use embedded::{FirstResponse, Kept};
 pub(crate) use journal::Journal;
 
-use crate::client::{Lane, RUNTIME_UPKEEP, RUNTIME_WAITS, Waiting, Waits};
+use crate::client::{Lane, RUNTIME_WAITS, Waiting, Waits};
 use crate::component::steps::Request;
 use crate::component::{Operation, Parameters, Returned, StepExports};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +43,10 @@ const COMMAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/command.wasm"))
 const MAX_CALLS: u32 = 256;
 /// For each so many concurrent calls, a client may keep one instance, and so may all clients of a runtime together.
 const KEPT: usize = 4;
+
+/// For each so many concurrent calls, there is a place for the upkeep of locks, and up to this many in all.
+const CALLS_PER_UPKEEP: u32 = 8;
+const MAX_UPKEEP: u32 = 32;
 
 // Limits per call.
 const INSTANCES: u32 = 4;
@@ -161,7 +165,8 @@ impl Runtime {
         };
         let component = Arc::new(component);
         let slots = usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS);
-        let connections = Connections::new(slots + 2 * RUNTIME_WAITS + RUNTIME_UPKEEP);
+        let waits = 2 * RUNTIME_WAITS + upkeep(calls) as usize;
+        let connections = Connections::new(slots.saturating_add(waits));
         let (shared, open) = (component.clone(), connections.clone());
         let tidy = move |calls_are_running| {
             if let Linked::Embedded(embedded) = &*shared {
@@ -181,7 +186,7 @@ impl Runtime {
             component,
             calls,
             slots: Arc::new(Semaphore::new(slots)),
-            upkeep: Arc::new(Semaphore::new(RUNTIME_UPKEEP)),
+            upkeep: Arc::new(Semaphore::new(upkeep(calls) as usize)),
             to_acquire: Waits::new(RUNTIME_WAITS),
             for_loss: Waits::new(RUNTIME_WAITS),
             keepable: Arc::new(Semaphore::new(slots / KEPT)),
@@ -313,6 +318,11 @@ impl Runtime {
     }
 }
 
+/// How many calls for the upkeep of locks a runtime runs beside so many calls.
+fn upkeep(calls: u32) -> u32 {
+    (calls / CALLS_PER_UPKEEP).clamp(1, MAX_UPKEEP)
+}
+
 /// What an engine reserves for each instance of a component.
 struct Reserved {
     instances: u32,
@@ -335,8 +345,9 @@ const OTHER: Reserved = Reserved {
 };
 
 fn engine(calls: u32, each: &Reserved) -> Result<Engine> {
-    // One instance may be prepared for the next call, one may not be dropped yet, and clients may keep some.
-    let sandboxes = calls.saturating_add(2 + calls / KEPT as u32 + RUNTIME_UPKEEP as u32);
+    // One instance may be prepared for the next call, one may not be dropped yet, clients may keep some, and locks are
+    // renewed beside the calls.
+    let sandboxes = calls.saturating_add(2 + calls / KEPT as u32 + upkeep(calls));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sandboxes)
         .total_core_instances(sandboxes.saturating_mul(each.instances))
