@@ -35,8 +35,12 @@ options:
       - V(absent) destroys the session with this O(id), or every session of this O(name).
       - V(info) looks up sessions by O(id) or O(name), V(node) lists the sessions of O(node), and V(list) lists all.
       - V(renew) restarts the TTL of the session with this O(id) or O(name).
+      - V(locked) makes sure that the session with this O(session) or O(name) holds the lock of O(key), and V(unlocked)
+        that it does not. V(holder) looks up who holds the lock. Nothing renews the session between tasks, so give it a
+        TTL that is long enough.
+      - V(written) makes sure that O(key) has the O(value). Consul writes it only while the session holds O(lock).
     type: str
-    choices: [present, absent, info, node, list, renew]
+    choices: [present, absent, info, node, list, renew, locked, unlocked, holder, written]
     default: present
   name:
     description: The session's name. Consul does not keep names unique, but this module does unless O(unique=false).
@@ -85,6 +89,23 @@ options:
     description: Whether to replace sessions of this name that have other attributes. V(false) fails in this case.
     type: bool
     default: false
+  key:
+    description: The key of a lock, or for V(written) the key to write.
+    type: str
+  value:
+    description: The value of the key.
+    type: str
+  session:
+    description: The session of the lock, by its UUID. The same as O(id).
+    type: str
+  lock:
+    description: For V(written), the key of the lock that must be held.
+    type: str
+  wait:
+    description:
+      - For V(locked), how long to wait for the lock. It must be less than O(timeout). Default is not to wait.
+      - The format is that of O(delay).
+    type: str
   url:
     description:
       - The agent's address, C(http://host:port) or C(https://host:port). Default is E(CONSUL_HTTP_ADDR), or else
@@ -174,8 +195,12 @@ EXAMPLES = r"""
 RETURN = r"""
 session_id:
   description: The session's UUID. Null if there is no session, or if there are several.
-  returned: present, absent, info, renew
+  returned: present, absent, info, renew, locked, unlocked, holder, written
   type: str
+fencing_token:
+  description: The fencing token of the lock. Null in check mode, and if nobody holds it.
+  returned: locked, holder
+  type: int
 name, behavior, ttl, delay, checks, node:
   description: The parameters. For V(behavior), V(ttl) and V(delay) that are not given, the values of the session.
   returned: present
@@ -221,6 +246,7 @@ import traceback
 from ansible.module_utils.basic import AnsibleFallbackNotFound, AnsibleModule, missing_required_lib
 from ansible.module_utils.consul_session import ConsulSession, Failed
 
+STATES = "present absent info node list renew locked unlocked holder written"
 DEADLINE = 60  # seconds, for a response that arrives too slowly; a silent server meets the call's own timeout first
 
 # Errors in the environment, as parameter and message. A fallback runs before there is a module that could fail.
@@ -290,7 +316,8 @@ def main():
     }
     options = {
         "component": {"type": "path", "required": True},
-        "state": {"choices": ["present", "absent", "info", "node", "list", "renew"], "default": "present"},
+        "state": {"choices": STATES.split(), "default": "present"},
+        "key": {"no_log": False},
         "checks": {"type": "list", "elements": "str"},
         "node_checks": {"type": "list", "elements": "str"},
         "service_checks": {"type": "list", "elements": "raw"},
@@ -305,7 +332,7 @@ def main():
         "client_key": {"type": "path"},
         "cache": {"type": "bool", "default": True},
     }
-    strings = "name id node datacenter delay ttl url host scheme namespace partition timeout"
+    strings = "name id node datacenter delay ttl value session lock wait url host scheme namespace partition timeout"
     options.update({name: {} for name in strings.split()})
     module = AnsibleModule(
         argument_spec={
