@@ -16,7 +16,7 @@ Connection options, explained by `consul-session help connection`:
   --address --dev --token-file --ca-file --client-cert --client-key --insecure
   --tls-server-name --timeout --datacenter --namespace --partition
 Environment: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and others, explained there
-Exit status: 0 success, 1 failure, 2 usage error";
+Exit status: 0 success, 1 failure, 2 usage error; `lock` and `run` have more";
 
 const AFTER_CONNECTION_HELP: &str = "\
 Environment variables (options and parameters win):
@@ -31,7 +31,7 @@ Environment variables (options and parameters win):
 
 There is no option for the token itself, because the process list would show it.";
 
-/// Manage sessions of HashiCorp Consul in a sandbox
+/// Manage sessions and locks of HashiCorp Consul in a sandbox
 #[derive(Parser)]
 #[command(
     name = "consul-session",

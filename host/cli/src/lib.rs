@@ -1,4 +1,4 @@
-//! The program `consul-session`. Every command that talks to Consul is one action, carried out by the sandboxed component.
+//! The program `consul-session`. Whatever talks to Consul is carried out by the sandboxed component.
 //!
 //! | file | what happens there |
 //! |---|---|
