@@ -22,47 +22,39 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The signals that are caught.
 pub(crate) struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 from now on, except those that this process was started
-    /// to ignore, for example by `nohup`: COMMAND ignores them too.
+    /// Catches SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 from now on.
     ///
     /// Like [`Child::start`], this needs a Tokio runtime with I/O.
     pub(crate) fn install() -> io::Result<Self> {
-        let ignored = ignored();
-        Self::catch(
-            [
-                Signal::SIGTERM,
-                Signal::SIGINT,
-                Signal::SIGQUIT,
-                Signal::SIGHUP,
-                Signal::SIGUSR1,
-                Signal::SIGUSR2,
-            ]
-            .into_iter()
-            .filter(|signal| ignored & bit(*signal) == 0),
-        )
+        Self::catch(&[
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+        ])
     }
 
-    /// Catches the signals of [`Child::ended`].
-    fn of_jobs() -> io::Result<Self> {
-        // A blocked SIGCHLD would never be caught, and the mask is inherited from whoever started this process.
-        SigSet::from(Signal::SIGCHLD).thread_unblock()?;
+    /// Catches these signals, except those that this process was started to ignore, for example by `nohup`: COMMAND would get
+    /// the default action of a caught signal. SIGCHLD and SIGCONT are always needed.
+    fn catch(signals: &[Signal]) -> io::Result<Self> {
         let ignored = ignored();
-        Self::catch(
-            [Signal::SIGCHLD, Signal::SIGCONT, Signal::SIGTSTP]
-                .into_iter()
-                .filter(|signal| *signal != Signal::SIGTSTP || ignored & bit(*signal) == 0),
-        )
-    }
-
-    fn catch(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
         signals
+            .iter()
+            .copied()
+            .filter(|signal| {
+                matches!(signal, Signal::SIGCHLD | Signal::SIGCONT)
+                    || ignored & (1 << (*signal as u32 - 1)) == 0
+            })
             .map(|caught| Ok((caught, signal(SignalKind::from_raw(caught as i32))?)))
             .collect::<io::Result<_>>()
             .map(Self)
@@ -80,9 +72,16 @@ impl Signals {
         })
         .await
     }
+
+    /// Forgets a signal that has arrived.
+    fn discard(&mut self, signal: Signal) {
+        for (_, stream) in self.0.iter_mut().filter(|(caught, _)| *caught == signal) {
+            let _ = stream.poll_recv(&mut Context::from_waker(Waker::noop()));
+        }
+    }
 }
 
-/// The set of ignored signals, where the system tells (Linux does, macOS does not).
+/// The set of ignored signals. Empty on macOS, where no safe call tells.
 fn ignored() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
@@ -93,10 +92,6 @@ fn ignored() -> u64 {
             u64::from_str_radix(mask.trim(), 16).ok()
         })
         .unwrap_or(0)
-}
-
-fn bit(signal: Signal) -> u64 {
-    1 << (signal as u32 - 1)
 }
 
 /// The reason why COMMAND could not be started.
@@ -162,7 +157,10 @@ impl Child {
             .split_first()
             .ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
         // Before COMMAND is started, so that its end is not missed.
-        let events = Signals::of_jobs().map_err(StartError::Other)?;
+        let events = Signals::catch(&[Signal::SIGCHLD, Signal::SIGCONT, Signal::SIGTSTP])
+            .map_err(StartError::Other)?;
+        // The signal mask is inherited from whoever started this process, and a blocked signal is never caught.
+        let _ = SigSet::from(Signal::SIGCHLD).thread_unblock();
         let terminal = Terminal::open();
         let process = Command::new(program)
             .args(arguments)
@@ -177,7 +175,8 @@ impl Child {
             status: None,
             survivors: true,
         };
-        child.resume(false);
+        // If COMMAND has tried to use the terminal before, COMMAND is stopped, and `ended` continues it.
+        child.lend(false);
         Ok(child)
     }
 
@@ -196,7 +195,13 @@ impl Child {
                 Ok(WaitStatus::Signaled(_, signal, _)) => self.end(128 + signal as u8, true),
                 Ok(WaitStatus::Stopped(_, signal)) => self.stopped(signal),
                 Ok(_) => match self.events.next().await {
-                    Signal::SIGCONT => self.resume(false),
+                    // By `fg`, `bg` or `kill`.
+                    Signal::SIGCONT => {
+                        // As the system does: this stop is over.
+                        self.events.discard(Signal::SIGTSTP);
+                        self.lend(false);
+                        self.signal_group(Signal::SIGCONT);
+                    }
                     Signal::SIGTSTP => self.signal_group(Signal::SIGTSTP),
                     _ => {}
                 },
@@ -259,9 +264,15 @@ impl Child {
         let holder = terminal.holder();
         let lent = holder == Some(self.pid);
         if asks && (lent || holder == Some(getpgrp())) {
-            self.resume(true);
+            if !lent {
+                // Some programs, such as ssh, catch these signals and stop themselves a moment later. SIGCONT has to come
+                // after that stop.
+                std::thread::sleep(Duration::from_millis(10));
+                self.lend(true);
+            }
+            self.signal_group(Signal::SIGCONT);
         } else if is_orphaned() {
-            // In such a group Ctrl-Z has no effect. COMMAND should not notice that its own group is another one.
+            // An orphaned group ignores Ctrl-Z. The group of COMMAND is not orphaned, but nobody could continue it either.
             if signal == Signal::SIGTSTP {
                 self.signal_group(Signal::SIGCONT);
             }
@@ -272,22 +283,20 @@ impl Child {
                 (true, _) => killpg(getpgrp(), signal),
                 // Not SIGTSTP, which is caught.
                 (false, true) => killpg(getpgrp(), Signal::SIGSTOP),
-                // Whoever stopped COMMAND has signaled the rest of our group: Ctrl-Z does.
+                // Ctrl-Z in a pipeline: the rest of our group got SIGTSTP from the terminal.
                 (false, false) => raise(Signal::SIGSTOP),
             };
         }
     }
 
-    /// Lends the terminal to COMMAND if our group has it, and continues COMMAND. In a pipeline, COMMAND must have asked for
-    /// the terminal by trying to use it: another process of our group, such as a pager, may need the terminal.
-    fn resume(&mut self, asked: bool) {
+    /// Lends the terminal to COMMAND if our group has it. In a pipeline, COMMAND must have asked for the terminal by trying to
+    /// use it: another process of our group, such as a pager, may need the terminal.
+    fn lend(&mut self, asked: bool) {
         if let Some(terminal) = &mut self.terminal
             && (asked || !terminal.pipeline)
         {
             terminal.lend(self.pid);
         }
-        // Also at the start: COMMAND may have tried to use the terminal before, which stopped it.
-        self.signal_group(Signal::SIGCONT);
     }
 }
 
@@ -329,13 +338,15 @@ impl Terminal {
     }
 
     fn lend(&mut self, group: Pid) {
+        let modes = tcgetattr(&self.device).ok();
         if self.holder() == Some(getpgrp()) {
-            self.modes = tcgetattr(&self.device).ok();
-            let _ = without_sigttou(|| tcsetpgrp(&self.device, group));
+            self.modes = modes;
+            // If the shell takes the terminal right now, SIGTTOU stops this process here, and `fg` repeats the call.
+            let _ = tcsetpgrp(&self.device, group);
         }
     }
 
-    /// Takes the terminal back if COMMAND has it. A group that is gone was a job of COMMAND.
+    /// Takes the terminal back if COMMAND has it, or a job that COMMAND started and that is gone.
     fn take_back(&mut self, group: Pid, restore: bool) {
         let modes = self.modes.take();
         let is_ours_to_take = |holder| {
@@ -344,20 +355,14 @@ impl Terminal {
         if !self.holder().is_some_and(is_ours_to_take) {
             return;
         }
-        let _ = without_sigttou(|| {
-            tcsetpgrp(&self.device, getpgrp())?;
-            match &modes {
-                Some(modes) if restore => tcsetattr(&self.device, SetArg::TCSADRAIN, modes),
-                _ => Ok(()),
-            }
-        });
+        // The terminal belongs to another group, and SIGTTOU would stop this process.
+        let Ok(mask) = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
+            return;
+        };
+        let taken = tcsetpgrp(&self.device, getpgrp());
+        if let (Ok(()), true, Some(modes)) = (taken, restore, &modes) {
+            let _ = tcsetattr(&self.device, SetArg::TCSANOW, modes);
+        }
+        let _ = mask.thread_set_mask();
     }
-}
-
-/// Blocks SIGTTOU, which stops a background process that changes the terminal.
-fn without_sigttou(change: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
-    let mask = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    let changed = change();
-    mask.thread_set_mask()?;
-    changed
 }
