@@ -21,17 +21,29 @@ pub fn check(parameter: &str, key: &str) -> Result<()> {
     if key.starts_with('/') {
         return refuse("begins with a slash, which Consul would remove");
     }
-    // A trailing slash is kept.
-    let segments = key.strip_suffix('/').unwrap_or(key).split('/');
-    if segments
-        .into_iter()
-        .any(|segment| matches!(segment, "" | "." | ".."))
-    {
+    if has_odd_segment(key) {
         return refuse(
             "would be rewritten by Consul: a segment between slashes is empty, `.` or `..`",
         );
     }
+    // What a proxy would make of it that decodes once too often.
+    let decoded = key
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "\\");
+    if decoded.contains('\\') || has_odd_segment(&decoded) {
+        return refuse(
+            "has a backslash or an encoded `.` or `/`, which some servers would rewrite",
+        );
+    }
     Ok(())
+}
+
+/// Whether a segment between slashes is empty, `.` or `..`. A trailing slash is kept.
+fn has_odd_segment(key: &str) -> bool {
+    let mut segments = key.strip_suffix('/').unwrap_or(key).split('/');
+    segments.any(|segment| matches!(segment, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -49,7 +61,7 @@ mod tests {
             "a+b:c;d=e,f",
             "...",
             "a/..b",
-            "%2F",
+            "a%2Fb",
             "a?b#c",
         ] {
             assert!(check("key", key).is_ok(), "{key}");
@@ -58,6 +70,13 @@ mod tests {
         for key in [
             "", "/", "/a", "a//b", "//", "a//", ".", "..", "a/../b", "a/.", "a\nb", &long,
         ] {
+            assert!(check("key", key).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_a_proxy_might_rewrite() {
+        for key in [r"a\b", "a/%2e%2E/b", "%2F%2fa", "a%2F/b", "%5C"] {
             assert!(check("key", key).is_err(), "{key}");
         }
     }

@@ -15,6 +15,7 @@ mod ensure;
 mod failures;
 mod hosts;
 mod lock_library;
+mod locks;
 mod newer_consul;
 mod packages;
 mod parameters;

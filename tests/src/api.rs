@@ -46,6 +46,49 @@ impl Api {
         read(request.send(body.to_string()))
     }
 
+    /// Sends a DELETE request and returns the response body.
+    pub fn delete(&self, path: &str) -> Result<Value, String> {
+        let mut request = agent().delete(format!("{}{path}", self.address));
+        if let Some(token) = &self.token {
+            request = request.header("X-Consul-Token", token);
+        }
+        read(request.call())
+    }
+
+    /// Returns an entry of the key-value store, if the key exists.
+    pub fn key(&self, key: &str) -> Option<Value> {
+        let found = self.below(&format!("{}?consistent", encoded(key)));
+        found.first().cloned()
+    }
+
+    /// Returns the keys that begin with this prefix.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let found = self.below(&format!("{}?keys&consistent", encoded(prefix)));
+        let keys = found.iter().map(|key| key.as_str().unwrap().to_owned());
+        keys.collect()
+    }
+
+    fn below(&self, path: &str) -> Vec<Value> {
+        match self.get(&format!("/v1/kv/{path}")) {
+            Ok(found) => found.as_array().unwrap().clone(),
+            // There is no such key.
+            Err(why) if why.starts_with("404") => Vec::new(),
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// Acquires a key for a session, as a lock if the flags are those of a lock. Returns whether it succeeded.
+    pub fn acquire(&self, key: &str, session: &str, flags: u64) -> bool {
+        let path = format!("/v1/kv/{}?acquire={session}&flags={flags}", encoded(key));
+        self.put(&path, &Value::Null).unwrap() == true
+    }
+
+    /// Destroys a session.
+    pub fn destroy(&self, session: &str) {
+        let path = format!("/v1/session/destroy/{session}");
+        self.put(&path, &Value::Null).unwrap();
+    }
+
     /// Returns all sessions.
     pub fn sessions(&self) -> Vec<Value> {
         let listed = self.get("/v1/session/list?consistent").unwrap();
@@ -87,6 +130,17 @@ impl Api {
         let node = json!({"Node": node, "Address": "127.0.0.1"});
         self.put("/v1/catalog/register", &node).unwrap();
     }
+}
+
+/// Returns a key as it is written in a URL.
+pub fn encoded(key: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    key.bytes()
+        .map(|byte| match byte {
+            byte if plain(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 /// Returns a new HTTP agent for each request, so that no pooled connection outlives the Consul agent of a test.

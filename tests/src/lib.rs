@@ -7,6 +7,7 @@
 //! | [`bad_server`] | servers with wrong, late or missing responses, which record the requests they receive |
 //! | [`ca`] | certificate authorities, certificates, and a TLS server |
 //! | [`program`] | runs of `consul-session` and their results |
+//! | [`background`] | the same and other processes in the background |
 //!
 //! Everything that a test starts ends with the test or with the test process: servers are threads, and a guard kills
 //! each agent when the test process exits, even if it is killed.
@@ -17,6 +18,7 @@
 #![allow(clippy::print_stderr, reason = "skipped tests must be reported")]
 
 pub mod api;
+pub mod background;
 pub mod bad_server;
 pub mod ca;
 pub mod consul;

@@ -1,5 +1,6 @@
 //! Runs the program under test in a process whose environment contains only the variables set by the test.
 
+use crate::background::Background;
 use serde_json::{Map, Value};
 use std::env;
 use std::ffi::OsStr;
@@ -91,6 +92,11 @@ impl Program {
     pub fn output_to(mut self, file: &str) -> Program {
         self.to = Some(File::options().write(true).open(file).unwrap());
         self
+    }
+
+    /// Starts the program in the background.
+    pub fn start(self) -> Background {
+        Background::start(self.command)
     }
 
     /// Runs the program until it exits.

@@ -178,6 +178,12 @@ pub(crate) fn normalized(prefix: &str) -> Result<String, Error> {
     let trimmed = prefix.strip_prefix('/').unwrap_or(prefix);
     let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
     key::check("prefix", trimmed)?;
+    if trimmed.ends_with('/') {
+        let message = "PREFIX ends with more than one slash, which Consul would rewrite";
+        return Err(Error::invalid("prefix", message));
+    }
+    // The longest key ends with the id of a session.
+    key::check("prefix", &format!("{trimmed}/{}", "0".repeat(36)))?;
     Ok(trimmed.to_owned())
 }
 
