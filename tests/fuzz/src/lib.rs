@@ -85,12 +85,13 @@ pub fn parameters(input: &[u8]) {
     let _: serde_json::Value = serde_json::from_str(text).unwrap();
     for (address, request) in script.requests.into_inner() {
         let policy = Policy::deny_all().allow(&address).unwrap();
+        let policy = policy.locks([""]).guarded_writes([""]);
         let uri: http::Uri = format!("{address}{}", request.path).parse().unwrap();
         let method = match request.method {
             Method::Get => http::Method::GET,
             Method::Put => http::Method::PUT,
         };
-        let judged = policy.check(&method, &uri, None);
+        let judged = policy.check(&method, &uri, Some(&request.body));
         // Consul takes any name of a node. The policy lets none pass that a server or a proxy may take for another path.
         let once = percent_encoding::percent_decode_str(&request.path).decode_utf8_lossy();
         let twice = percent_encoding::percent_decode_str(&once).decode_utf8_lossy();
