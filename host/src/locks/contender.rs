@@ -273,7 +273,9 @@ impl<E: Clone> Contender<E> {
 
     pub(crate) fn status(&self) -> Status<E> {
         match &self.phase {
-            Phase::Creating | Phase::Joining => Status::Starting,
+            Phase::Creating | Phase::Joining | Phase::Waiting { tried: false, .. } => {
+                Status::Starting
+            }
             Phase::Waiting {
                 holders, delays, ..
             } => Status::Waiting {

@@ -169,7 +169,7 @@ impl fmt::Debug for LockBuilder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Its session is created.
+    /// Its session is created, and it has not tried yet.
     Starting,
     /// These sessions hold the lock, or all places. If it is empty, somebody else was faster.
     Occupied(Vec<String>),
