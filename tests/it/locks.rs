@@ -6,14 +6,16 @@
 
 use consul_session_dev_agent::DevAgent;
 use consul_session_tests::api::Api;
-use consul_session_tests::background::{Background, eventually, signal};
+use consul_session_tests::background::{Background, eventually, signal, wait_until};
 use consul_session_tests::bad_server::Server;
 use consul_session_tests::consul;
 use consul_session_tests::program::{Program, Run, path};
 use serde_json::{Value, json};
 use std::fs;
+use std::io;
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -83,6 +85,7 @@ on_each_site! {
     a_loss_while_stopped_is_noticed,
     a_pause_is_no_loss,
     signals_while_waiting,
+    signals_while_releasing,
     signals_reach_the_command,
     run_keeps_a_session,
     run_loses_its_session,
@@ -1112,6 +1115,34 @@ fn signals_while_waiting(site: &Site) {
         }
         site.nothing_is_left_of(prefix);
     }
+}
+
+/// COMMAND has ended, Consul takes a moment to release the lock, and SIGTERM comes.
+fn signals_while_releasing(site: &Site) {
+    let prefix = "locks/signal-releasing";
+    let (releases, releasing) = mpsc::channel();
+    let (go_on, gone_on) = mpsc::channel();
+    let gone_on = Mutex::new(gone_on);
+    let consul = site.http.strip_prefix("http://").unwrap().to_owned();
+    let server = Server::after_request(move |request, client| {
+        if String::from_utf8_lossy(&request.body).contains("\"delete\"") {
+            releases.send(()).unwrap();
+            gone_on.lock().unwrap().recv().unwrap();
+        }
+        let mut upstream = TcpStream::connect(&consul)?;
+        request.write(&mut upstream, &consul)?;
+        io::copy(&mut upstream, client).map(|_| ())
+    });
+    let mut lock = Program::new(locking(&[prefix], &["true"]))
+        .env("CONSUL_HTTP_ADDR", server.url())
+        .start();
+    releasing.recv_timeout(Duration::from_secs(60)).unwrap();
+    lock.signal("TERM");
+    // The time only matters to programs that end.
+    assert!(!wait_until(Duration::from_millis(300), || lock.has_ended()));
+    go_on.send(()).unwrap();
+    exits_with(0, &lock.end());
+    site.nothing_is_left_of(prefix);
 }
 
 fn signals_reach_the_command(site: &Site) {

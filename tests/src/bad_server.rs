@@ -65,6 +65,19 @@ impl Request {
         Ok(Some(request))
     }
 
+    /// Passes it on to another server, without headers.
+    pub fn write(&self, stream: &mut impl Write, host: &str) -> io::Result<()> {
+        let Request {
+            method, path, body, ..
+        } = self;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        )?;
+        stream.write_all(body)
+    }
+
     /// Returns the value of a header. The name must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;

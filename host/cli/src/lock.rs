@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(500);
 /// How often a session without a lock is renewed: its end is noticed by that alone.
 const RENEW_SESSION: Duration = Duration::from_secs(2);
-/// How long a signal waits for the session to be destroyed.
+/// How long Consul may take to release and destroy after a signal.
 const GIVE_UP: Duration = Duration::from_secs(3);
 /// How often it is looked whether processes are left.
 const LOOK: Duration = Duration::from_millis(20);
@@ -245,10 +245,11 @@ async fn hold(connection: &ConnectionArgs, wanted: &Wanted, times: &Times) -> Re
         &mut signals,
     )
     .await;
+    let mut release = std::pin::pin!(lock.release());
     tokio::select! {
-        () = lock.release() => {}
-        // Asked again to end.
-        _ = signals.next() => {}
+        () = &mut release => {}
+        // Asked to end, but not without a word to Consul.
+        _ = signals.next() => drop(tokio::time::timeout(GIVE_UP, release).await),
     }
     Ok(status)
 }
