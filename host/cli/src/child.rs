@@ -7,7 +7,7 @@
 //! |---|---|
 //! | start, or `fg` | COMMAND gets the terminal: Ctrl-C and Ctrl-Z reach COMMAND, not us |
 //! | the same in a pipeline, or started with `&` | the terminal stays ours until COMMAND reads it; we pass Ctrl-C and Ctrl-Z on |
-//! | COMMAND stops | we take the terminal back and stop too, so that the shell shows its prompt |
+//! | COMMAND stops | our group stops too, so that the shell takes the terminal |
 //! | we are continued | we continue COMMAND |
 //! | COMMAND ends | we take the terminal back |
 
@@ -25,6 +25,12 @@ use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
+
+/// When COMMAND asked for the terminal, SIGCONT is repeated after 10, 40, 160 and 640 ms. Programs such as ssh catch SIGTTIN and
+/// SIGTTOU and stop themselves a moment later, which is not reported here if COMMAND has started them.
+const FIRST_REPEAT: Duration = Duration::from_millis(10);
+const LAST_REPEAT: Duration = Duration::from_secs(1);
 
 /// The signals that are caught.
 pub(crate) struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
@@ -32,7 +38,7 @@ pub(crate) struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
 impl Signals {
     /// Catches SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 from now on.
     ///
-    /// Like [`Child::start`], this needs a Tokio runtime with I/O.
+    /// Like [`Child::start`], this needs a Tokio runtime with I/O and time.
     pub(crate) fn install() -> io::Result<Self> {
         Self::catch(&[
             Signal::SIGTERM,
@@ -141,6 +147,8 @@ pub(crate) struct Child {
     pid: Pid,
     events: Signals,
     terminal: Option<Terminal>,
+    /// The time of the next repeated SIGCONT, and the wait before it.
+    repeat: Option<(Instant, Duration)>,
     status: Option<u8>,
     /// Whether processes of the group are left after the end of COMMAND.
     survivors: bool,
@@ -172,6 +180,7 @@ impl Child {
             pid: Pid::from_raw(process.id().cast_signed()),
             events,
             terminal,
+            repeat: None,
             status: None,
             survivors: true,
         };
@@ -194,22 +203,36 @@ impl Child {
                 Ok(WaitStatus::Exited(_, status)) => self.end(status as u8, false),
                 Ok(WaitStatus::Signaled(_, signal, _)) => self.end(128 + signal as u8, true),
                 Ok(WaitStatus::Stopped(_, signal)) => self.stopped(signal),
-                Ok(_) => match self.events.next().await {
+                Ok(_) => match self.event().await {
+                    None => self.signal_group(Signal::SIGCONT),
                     // By `fg`, `bg` or `kill`.
-                    Signal::SIGCONT => {
+                    Some(Signal::SIGCONT) => {
                         // As the system does: this stop is over.
                         self.events.discard(Signal::SIGTSTP);
                         self.lend(false);
                         self.signal_group(Signal::SIGCONT);
                     }
-                    Signal::SIGTSTP => self.signal_group(Signal::SIGTSTP),
-                    _ => {}
+                    Some(Signal::SIGTSTP) => self.signal_group(Signal::SIGTSTP),
+                    Some(_) => {}
                 },
                 Err(Errno::EINTR) => {}
                 // nix has no name for the signal that killed COMMAND, a real-time signal.
                 Err(_) => self.end(128, true),
             }
         }
+    }
+
+    /// Waits for a signal, or for the time to repeat SIGCONT.
+    async fn event(&mut self) -> Option<Signal> {
+        let Some((time, wait)) = self.repeat else {
+            return Some(self.events.next().await);
+        };
+        let event = timeout_at(time, self.events.next()).await.ok();
+        if event.is_none() {
+            let wait = 4 * wait;
+            self.repeat = (wait < LAST_REPEAT).then(|| (Instant::now() + wait, wait));
+        }
+        event
     }
 
     /// Passes a signal on: SIGUSR1 and SIGUSR2 to COMMAND, any other signal to its process group. Does nothing after the end
@@ -256,35 +279,32 @@ impl Child {
 
     /// COMMAND was stopped: continues it, or stops this process too.
     fn stopped(&mut self, signal: Signal) {
+        self.repeat = None;
         let asks = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
         // Without a terminal there is no shell that would continue us.
         let Some(terminal) = &mut self.terminal else {
             return;
         };
         let holder = terminal.holder();
-        let lent = holder == Some(self.pid);
-        if asks && (lent || holder == Some(getpgrp())) {
-            if !lent {
-                // Some programs, such as ssh, catch these signals and stop themselves a moment later. SIGCONT has to come
-                // after that stop.
-                std::thread::sleep(Duration::from_millis(10));
-                self.lend(true);
-            }
+        let ours = holder == Some(getpgrp());
+        if asks && (ours || holder == Some(self.pid)) {
+            self.lend(true);
             self.signal_group(Signal::SIGCONT);
+            self.repeat = Some((Instant::now() + FIRST_REPEAT, FIRST_REPEAT));
         } else if is_orphaned() {
             // An orphaned group ignores Ctrl-Z. The group of COMMAND is not orphaned, but nobody could continue it either.
             if signal == Signal::SIGTSTP {
                 self.signal_group(Signal::SIGCONT);
             }
         } else {
-            terminal.take_back(self.pid, true);
-            let _ = match (asks, lent) {
-                // The shell waits for all processes of its job.
+            // The shell takes the terminal as soon as all processes of its job, our group, are stopped.
+            terminal.modes = None;
+            let _ = match (asks, ours) {
                 (true, _) => killpg(getpgrp(), signal),
-                // Not SIGTSTP, which is caught.
-                (false, true) => killpg(getpgrp(), Signal::SIGSTOP),
                 // Ctrl-Z in a pipeline: the rest of our group got SIGTSTP from the terminal.
-                (false, false) => raise(Signal::SIGSTOP),
+                (false, true) => raise(Signal::SIGSTOP),
+                // Not SIGTSTP, which is caught.
+                (false, false) => killpg(getpgrp(), Signal::SIGSTOP),
             };
         }
     }
@@ -315,7 +335,7 @@ struct Terminal {
     device: File,
     /// Whether the standard input or output is something else.
     pipeline: bool,
-    /// The modes when the terminal was lent, to restore when COMMAND is killed or stopped.
+    /// The modes when the terminal was lent, to restore when COMMAND is killed.
     modes: Option<Termios>,
 }
 
