@@ -27,6 +27,8 @@ mod renew;
 mod reproducible;
 mod requests;
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tidy;
 mod tls;
 mod worlds;

@@ -8,6 +8,7 @@
 //! | [`ca`] | certificate authorities, certificates, and a TLS server |
 //! | [`program`] | runs of `consul-session` and their results |
 //! | [`background`] | the same and other processes in the background |
+//! | `terminal` | the same on a terminal, on Linux |
 //!
 //! Everything that a test starts ends with the test or with the test process: servers are threads, and a guard kills
 //! each agent when the test process exits, even if it is killed.
@@ -23,3 +24,5 @@ pub mod bad_server;
 pub mod ca;
 pub mod consul;
 pub mod program;
+#[cfg(target_os = "linux")]
+pub mod terminal;
