@@ -1,10 +1,10 @@
 //! Locks in a cluster that loses its leader, or its majority.
 
 use crate::cluster::Cluster;
-use crate::{Dice, Options, exits_with, moment_of_end, moment_of_line, pause, program, seconds};
-use consul_session_tests::background::Background;
+use crate::{Dice, Options, exits_with, pause, program};
+use consul_session_tests::background::{Background, wait_until};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A holder writes once it is told to, and ends.
 const WRITER: &str = "echo held; read line; \"$PROGRAM\" put $0 written; echo \"put $?\"";
@@ -110,6 +110,22 @@ pub(crate) fn quorum_lost(options: &Options) {
     }
 }
 
+/// Says by its own clock when it ends.
+const HOLDER: &str =
+    "trap exit TERM; trap 'echo over $(date +%s.%N)' EXIT; echo held; read line; exit 0";
+/// Says by its own clock when it begins.
+const NEXT: &str = "echo next $(date +%s.%N); read line; exit 0";
+
+/// A holder after the cut.
+struct Former {
+    /// Which lock it had.
+    number: usize,
+    /// Whether it was told that it has lost the lock.
+    told: bool,
+    /// When its COMMAND ended.
+    over: f64,
+}
+
 fn cut(cluster: &Cluster, round: u64, time: f64, long: bool) {
     let leader = cluster.leader();
     // With and without the leader.
@@ -118,122 +134,123 @@ fn cut(cluster: &Cluster, round: u64, time: f64, long: bool) {
         _ => leader,
     };
     let stopped: Vec<_> = (0..3).filter(|number| *number != kept).collect();
+    let signal = |name| {
+        for number in &stopped {
+            cluster.servers[*number].signal(name);
+        }
+        now()
+    };
     let options = ["--ttl", "10s", "--lock-delay", "0", "--grace", "1s"];
     let prefixes: Vec<String> = (0..6)
         .map(|number| format!("proof/quorum-{round}-{number}"))
         .collect();
-    let start = |number: usize, server: usize, line: &str| {
+    let start = |number: usize, server: usize, script: &str| {
         let places = if number < 3 { "1" } else { "2" };
-        let script = format!("echo {line}; exec cat");
-        let arguments = [
-            &["lock", "-n", places],
-            &options[..],
-            &[&prefixes[number], "--", "sh", "-c", &script],
-        ]
-        .concat();
+        let lock = ["lock", "-n", places];
+        let command = [&prefixes[number], "--", "sh", "-c", script];
+        let arguments = [&lock[..], &options, &command].concat();
         program(&cluster.servers[server % 3].http, &arguments).start()
     };
     // One through each server: locks, and semaphores whose other place is taken by one that is told too.
     let mut holders = Vec::new();
     for number in 0..6 {
         for _ in 0..if number < 3 { 1 } else { 2 } {
-            let mut holder = start(number, number, "held");
+            let mut holder = start(number, number, HOLDER);
             assert_eq!(holder.line(), "held");
             holders.push((number, holder));
         }
     }
-    let (cut, resumed, told, acquired) = thread::scope(|scope| {
-        let waiters: Vec<_> = (0..6)
-            .map(|number| moment_of_line(scope, start(number, number + 1, "next"), "next"))
-            .collect();
-        let cut = Instant::now();
-        for number in &stopped {
-            cluster.servers[*number].signal("STOP");
-        }
+    let waiters: Vec<_> = (0..6)
+        .map(|number| start(number, number + 1, NEXT))
+        .collect();
+    let cut = signal("STOP");
+    // In a short cut, the holders may go on for ever.
+    let limit = Duration::from_secs_f64(time + 30.0);
+    let (resumed, former) = thread::scope(|scope| {
         let holders: Vec<_> = holders
             .into_iter()
-            .map(|(number, mut holder)| {
-                // In a short cut, they may go on for ever.
-                let (ended, resumed) = (
-                    scope.spawn(move || {
-                        let until =
-                            Instant::now() + std::time::Duration::from_secs_f64(time + 30.0);
-                        while !holder.has_ended() && Instant::now() < until {
-                            pause(0.005);
-                        }
-                        let told = holder.has_ended();
-                        holder.end_input();
-                        (told, Instant::now(), holder)
-                    }),
-                    number,
-                );
-                (resumed, ended)
-            })
+            .map(|(number, holder)| scope.spawn(move || end_of(number, holder, limit)))
             .collect();
         pause(time);
-        for number in &stopped {
-            cluster.servers[*number].signal("CONT");
-        }
-        let resumed = Instant::now();
-        let mut told = Vec::new();
-        for (number, holder) in holders {
-            let (was_told, at, holder) = holder.join().unwrap();
-            let (_, run) = moment_of_end(scope, holder).join().unwrap();
-            exits_with(if was_told { 123 } else { 0 }, &run);
-            told.push((number, was_told, at));
-        }
-        let acquired: Vec<_> = waiters
+        let resumed = signal("CONT");
+        let former: Vec<_> = holders
             .into_iter()
-            .map(|waiter| {
-                let (at, mut waiter) = waiter.join().unwrap();
-                waiter.end_input();
-                exits_with(0, &waiter.end());
-                at
-            })
+            .map(|holder| holder.join().unwrap())
             .collect();
-        (cut, resumed, told, acquired)
+        (resumed, former)
     });
-    assert!(
-        !long || told.iter().all(|(_, told, _)| *told),
-        "a holder was not told"
-    );
+    let acquired: Vec<f64> = waiters
+        .into_iter()
+        .map(|mut waiter| {
+            let acquired = stamp(&waiter.line(), "next ");
+            waiter.end_input();
+            exits_with(0, &waiter.end());
+            acquired
+        })
+        .collect();
+    let told: Vec<f64> = former
+        .iter()
+        .filter(|holder| holder.told)
+        .map(|holder| holder.over)
+        .collect();
+    assert!(!long || told.len() == former.len(), "a holder was not told");
     let margins = acquired.iter().enumerate().map(|(number, acquired)| {
         // A place of a semaphore is free when the first of its two holders is gone.
-        let own = told.iter().filter(|(other, ..)| *other == number);
-        let ended = own.map(|(.., at)| *at).min().unwrap();
-        let margin = seconds(ended, *acquired);
+        let own = former.iter().filter(|holder| holder.number == number);
+        let over = own.map(|holder| holder.over).fold(f64::INFINITY, f64::min);
+        let margin = acquired - over;
         let prefix = &prefixes[number];
         assert!(
             margin > 0.0,
-            "{prefix}: acquired {margin:.2} s before its holder had ended"
+            "{prefix}: acquired {margin:.3} s before its holder's COMMAND had ended"
         );
         margin
     });
-    let least = margins.fold(f64::INFINITY, f64::min);
-    let after = |moments: Vec<Instant>| {
-        let mut times: Vec<f64> = moments.iter().map(|at| seconds(cut, *at)).collect();
-        times.sort_by(f64::total_cmp);
-        match (times.first(), times.last()) {
-            (Some(first), Some(last)) => format!("{first:.1} to {last:.1} s"),
-            _ => "-".to_owned(),
-        }
-    };
     println!(
         "round {round}: {} stopped for {:.1} s, TTL 10 s: {} of {} holders told and ended, after {}; the next acquired after {}, at least {:.1} s later than its predecessor's end",
         match round % 2 {
             0 => "leader and a follower",
             _ => "both followers",
         },
-        seconds(cut, resumed),
-        told.iter().filter(|(_, told, _)| *told).count(),
+        resumed - cut,
         told.len(),
-        after(
-            told.iter()
-                .filter(|(_, told, _)| *told)
-                .map(|(.., at)| *at)
-                .collect()
-        ),
-        after(acquired),
-        least,
+        former.len(),
+        between(&told, cut),
+        between(&acquired, cut),
+        margins.fold(f64::INFINITY, f64::min),
     );
+}
+
+/// Waits until a holder is told, and otherwise ends it at last.
+fn end_of(number: usize, mut holder: Background, limit: Duration) -> Former {
+    let told = wait_until(limit, || holder.has_ended());
+    holder.end_input();
+    let run = holder.end();
+    exits_with(if told { 123 } else { 0 }, &run);
+    let over = stamp(run.stdout.trim_end(), "held\nover ");
+    Former { number, told, over }
+}
+
+/// The time in a line of COMMAND, in seconds.
+fn stamp(output: &str, before: &str) -> f64 {
+    let time = output
+        .strip_prefix(before)
+        .and_then(|time| time.parse().ok());
+    time.unwrap_or_else(|| panic!("no time after {before:?}: {output:?}"))
+}
+
+/// The time by the clock of `date`, in seconds.
+fn now() -> f64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    time.as_secs_f64()
+}
+
+/// The first and the last of some moments.
+fn between(moments: &[f64], start: f64) -> String {
+    if moments.is_empty() {
+        return "-".to_owned();
+    }
+    let first = moments.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = moments.iter().copied().fold(0.0, f64::max);
+    format!("{:.1} to {:.1} s", first - start, last - start)
 }

@@ -236,17 +236,6 @@ fn moment_of_line<'scope>(
     })
 }
 
-/// Waits for the end of a process in a thread, and returns the moment at which it came.
-fn moment_of_end<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    process: Background,
-) -> std::thread::ScopedJoinHandle<'scope, (Instant, Run)> {
-    scope.spawn(move || {
-        let run = process.end();
-        (Instant::now(), run)
-    })
-}
-
 /// Lets time pass, because that is what is tried.
 fn pause(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
