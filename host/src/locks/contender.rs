@@ -343,6 +343,8 @@ impl<E: Clone> Contender<E> {
         let own = match &self.phase {
             Phase::Creating | Phase::Joining | Phase::Waiting { .. } => (main, self.give_up_at()),
             Phase::Held { verifying, .. } => {
+                // A session without a lock has nothing to look at.
+                let main = main.filter(|_| self.settings.kind != Kind::Session);
                 let lost = self.session.as_ref().map_or(now, |session| {
                     session.renewed.saturating_add(self.settings.lost_after)
                 });
