@@ -295,16 +295,20 @@ impl<E: Clone> Contender<E> {
     /// Whether the lock is held for certain: nobody else can hold it now.
     #[cfg(test)]
     pub(super) fn is_sure(&self, now: Time) -> bool {
-        let session = self.session.as_ref();
-        let in_time = session
-            .is_some_and(|session| now < session.renewed.saturating_add(self.settings.lost_after));
         matches!(
             self.phase,
             Phase::Held {
                 verifying: None,
                 ..
             }
-        ) && in_time
+        ) && self.is_alive(now)
+    }
+
+    /// Whether the session exists for certain.
+    fn is_alive(&self, now: Time) -> bool {
+        let session = self.session.as_ref();
+        session
+            .is_some_and(|session| now < session.renewed.saturating_add(self.settings.lost_after))
     }
 
     /// Says what to do now.
@@ -531,7 +535,12 @@ impl<E: Clone> Contender<E> {
     }
 
     fn main_success(&mut self, now: Time, sent: Time, reply: Reply) {
+        let alive = self.is_alive(now);
         match (&mut self.phase, reply) {
+            // After a pause, this session may have ended.
+            (Phase::Creating, Reply::Created(_))
+                if self.settings.kind == Kind::Session
+                    && now >= sent.saturating_add(self.settings.lost_after) => {}
             (_, Reply::Created(id)) => {
                 self.session = Some(Session {
                     id,
@@ -549,6 +558,14 @@ impl<E: Clone> Contender<E> {
                 }
             }
             (Phase::Joining, Reply::Joined) => self.phase = waiting(),
+            (Phase::Waiting { index, .. }, Reply::Acquired(_)) if !alive => {
+                // After a pause, the reply is old news. The session has to be renewed first.
+                *index = 0;
+                self.next_at = now + RETRY;
+                if let Some(session) = &mut self.session {
+                    session.renew_at = now;
+                }
+            }
             (Phase::Waiting { .. }, Reply::Acquired(token)) => {
                 self.phase = Phase::Held {
                     token,
