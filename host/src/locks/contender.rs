@@ -3,6 +3,9 @@
 //!
 //! There are two lanes of requests, each with at most one under way: renewals of the session, and everything else.
 
+#[cfg(test)]
+mod every_order;
+
 use std::time::Duration;
 
 /// A time, as the duration since some moment in the past.

@@ -4,8 +4,6 @@ mod clock;
 mod contender;
 mod driver;
 #[cfg(test)]
-mod every_order;
-#[cfg(test)]
 mod simulation;
 
 pub use contender::Loss;

@@ -14,11 +14,14 @@ const CLIENTS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lock of one key, as Consul keeps it.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Consul {
     ttl: Duration,
     lock_delay: Duration,
+    /// When they were renewed.
     sessions: BTreeMap<String, Time>,
+    /// How many sessions there were.
+    created: usize,
     holder: Option<String>,
     modify_index: u64,
     index: u64,
@@ -31,6 +34,7 @@ impl Consul {
             ttl,
             lock_delay,
             sessions: BTreeMap::new(),
+            created: 0,
             holder: None,
             modify_index: 0,
             index: 0,
@@ -59,6 +63,49 @@ impl Consul {
         }
     }
 
+    pub(super) fn holder(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// When a session was renewed.
+    pub(super) fn renewed(&self, id: &str) -> Option<Time> {
+        self.sessions.get(id).copied()
+    }
+
+    /// The sessions to come are numbered from here.
+    pub(super) fn created_mut(&mut self) -> &mut usize {
+        &mut self.created
+    }
+
+    pub(super) fn delayed_until_mut(&mut self) -> &mut Time {
+        &mut self.delayed_until
+    }
+
+    pub(super) fn each_moment(&mut self, change: &mut impl FnMut(&mut Time)) {
+        self.sessions.values_mut().for_each(&mut *change);
+        change(&mut self.delayed_until);
+    }
+
+    pub(super) fn each_index(&mut self, change: &mut impl FnMut(&mut u64)) {
+        change(&mut self.modify_index);
+        change(&mut self.index);
+    }
+
+    /// Renames the sessions.
+    pub(super) fn rename(&mut self, rename: &mut impl FnMut(&mut String)) {
+        self.holder.iter_mut().for_each(&mut *rename);
+        let mut sessions: Vec<_> = std::mem::take(&mut self.sessions).into_iter().collect();
+        sessions.sort_by_key(|(_, renewed)| *renewed);
+        for (mut id, renewed) in sessions {
+            rename(&mut id);
+            self.sessions.insert(id, renewed);
+        }
+    }
+
     /// Whether a blocking query has to wait.
     pub(super) fn holds_back(&self, request: &Request) -> bool {
         match request {
@@ -72,8 +119,8 @@ impl Consul {
     pub(super) fn apply(&mut self, request: &Request, now: Time) -> Result<Reply, FailureKind> {
         match request {
             Request::Create => {
-                self.index += 1;
-                let id = format!("s{}", self.index);
+                self.created += 1;
+                let id = format!("s{}", self.created);
                 self.sessions.insert(id.clone(), now);
                 Ok(Reply::Created(id))
             }
