@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::{Dice, Options, exits_with, pause, program};
-use consul_session_tests::background::{Background, wait_until};
+use consul_session_tests::background::{Background, eventually, wait_until};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -163,6 +163,10 @@ fn cut(cluster: &Cluster, round: u64, time: f64, long: bool) {
     let waiters: Vec<_> = (0..6)
         .map(|number| start(number, number + 1, NEXT))
         .collect();
+    // Who has no session yet would give up in the outage.
+    let begun = holders.len() + waiters.len();
+    let api = &cluster.servers[kept].api;
+    eventually("all contend", || api.sessions().len() == begun);
     let cut = signal("STOP");
     // In a short cut, the holders may go on for ever.
     let limit = Duration::from_secs_f64(time + 30.0);

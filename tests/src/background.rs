@@ -93,8 +93,8 @@ impl Background {
     #[track_caller]
     pub fn line(&mut self) -> String {
         let has_line = |text: &str| text[self.read..].contains('\n');
-        let text = self.stdout.wait(LIMIT, has_line);
-        let Some((line, _)) = text.0[self.read..].split_once('\n') else {
+        let text = self.stdout.wait(LIMIT, has_line).0.clone();
+        let Some((line, _)) = text[self.read..].split_once('\n') else {
             panic!("there is no further line of output: {:#?}", self.so_far());
         };
         self.read += line.len() + 1;
