@@ -36,6 +36,8 @@ pub(crate) struct Settings {
 
 /// How long to try to create the first session. With the last attempt's own timeout it is less than 45 s.
 const START: Duration = Duration::from_secs(30);
+/// How long the first attempt may take, if the time to wait is shorter.
+const FIRST: Duration = Duration::from_secs(2);
 /// How long to try to release and destroy.
 const LEAVE: Duration = Duration::from_secs(10);
 /// The same after Consul has not answered for long.
@@ -391,6 +393,10 @@ impl<E: Clone> Contender<E> {
     /// When waiting ends.
     fn give_up_at(&self) -> Option<Time> {
         let wait = self.settings.wait.filter(|wait| !wait.is_zero())?;
+        let wait = match self.phase {
+            Phase::Waiting { tried: true, .. } => wait,
+            _ => wait.max(FIRST),
+        };
         Some(self.begun.saturating_add(wait))
     }
 
@@ -409,7 +415,9 @@ impl<E: Clone> Contender<E> {
                     self.give_up(now);
                 }
             }
-            Phase::Held { verifying, .. } => {
+            Phase::Held {
+                index, verifying, ..
+            } => {
                 let Some(session) = &mut self.session else {
                     return;
                 };
@@ -424,6 +432,8 @@ impl<E: Clone> Contender<E> {
                         });
                     }
                     session.renew_at = now;
+                    // At once, and not when something changes.
+                    *index = 0;
                     self.next_at = now;
                     self.cancel(Lane::Main);
                     self.cancel(Lane::Renewal);
@@ -637,6 +647,13 @@ impl<E: Clone> Contender<E> {
             Phase::Joining | Phase::Waiting { .. } => {
                 let tried = matches!(self.phase, Phase::Waiting { tried: true, .. });
                 match kind {
+                    // Its place is gone, but perhaps not its session.
+                    FailureKind::Gone
+                        if self.settings.kind == Kind::Semaphore
+                            && matches!(self.phase, Phase::Waiting { .. }) =>
+                    {
+                        self.phase = Phase::Joining;
+                    }
                     FailureKind::Gone => self.begin_anew(now),
                     FailureKind::Later | FailureKind::Unreachable
                         if tried || self.settings.wait != Some(Duration::ZERO) || !too_late =>
@@ -733,6 +750,7 @@ impl<E: Clone> Contender<E> {
         self.cancel(Lane::Renewal);
         let until = match self.phase {
             Phase::Lost(Loss::Unreachable) => now + LEAVE_UNREACHABLE,
+            _ if matches!(end, End::Unanswered) => now + LEAVE_UNREACHABLE,
             _ => now + LEAVE,
         };
         self.phase = Phase::Leaving { until, end };

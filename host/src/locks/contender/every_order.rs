@@ -19,7 +19,8 @@
 mod normal;
 
 use super::{
-    Action, Contender, Failure, FailureKind, Kind, Lane, Reply, Request, Settings, Status, Time,
+    Action, Contender, Failure, FailureKind, Kind, Lane, Loss, Phase, Reply, Request, Settings,
+    Status, Time,
 };
 use crate::locks::simulation::Consul;
 use std::collections::HashMap;
@@ -127,6 +128,14 @@ impl World {
             contender, trouble, ..
         } = &mut self.clients[client];
         let cut_off = *trouble == Trouble::CutOff;
+        // After a pause, it has asked Consul whether it still holds the lock.
+        let asked = matches!(
+            contender.phase,
+            Phase::Held {
+                verifying: Some(_),
+                ..
+            }
+        );
         let mut sends = Vec::new();
         for action in contender.next(NOW) {
             match action {
@@ -139,7 +148,7 @@ impl World {
             wake_at.is_none_or(|at| at > NOW),
             "it never sleeps: {self:#?}"
         );
-        self.observe(client);
+        self.observe(model, client, asked);
         sends
             .into_iter()
             .fold(vec![self], |worlds, (lane, request)| {
@@ -190,13 +199,23 @@ impl World {
         }
     }
 
-    fn observe(&mut self, client: usize) {
+    fn observe(&mut self, model: Model, client: usize, asked: bool) {
         let Client {
             contender, token, ..
         } = &mut self.clients[client];
         let now = match contender.status() {
             Status::Held { token, .. } => Some(token),
-            Status::Lost(_) => {
+            Status::Lost(loss) => {
+                let holds = contender
+                    .id()
+                    .is_some_and(|id| self.consul.holder() == Some(&*id));
+                assert!(
+                    loss != Loss::Unreachable
+                        || !asked
+                        || !holds
+                        || model.troubles.contains(&Trouble::CutOff),
+                    "lost in vain: {contender:#?}"
+                );
                 // As a user would who has noticed.
                 contender.leave(NOW);
                 None
@@ -457,6 +476,8 @@ fn hash(what: &impl Hash) -> u64 {
 /// A contender that is cut off and stopped at any times.
 const EVERY_TROUBLE: &[Trouble] = &[Trouble::None, Trouble::CutOff, Trouble::Stopped];
 
+const STOPPED: &[Trouble] = &[Trouble::None, Trouble::Stopped];
+
 /// Explores what is possible, and prints how many different worlds there are.
 #[allow(clippy::print_stdout, reason = "evidence of long tests")]
 fn one_holder(kind: Kind, clients: usize, troubles: &'static [Trouble], slow_requests: bool) {
@@ -481,6 +502,17 @@ fn one_contender_in_trouble() {
 #[test]
 fn one_session_in_trouble() {
     one_holder(Kind::Session, 1, EVERY_TROUBLE, true);
+}
+
+/// Whoever was stopped asks, and goes on if the lock is still held.
+#[test]
+fn one_contender_that_is_stopped() {
+    one_holder(Kind::Lock, 1, STOPPED, true);
+}
+
+#[test]
+fn two_contenders_of_whom_one_is_stopped() {
+    one_holder(Kind::Lock, 2, STOPPED, false);
 }
 
 #[test]
