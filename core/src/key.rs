@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Maximum length of a key in bytes.
-const MAX_KEY: usize = 4 << 10;
+pub const MAX: usize = 4 << 10;
 
 /// Checks a key, or the prefix of several. Refuses keys that Consul would rewrite: it would redirect the request, and
 /// whoever follows uses another key.
@@ -12,7 +12,7 @@ pub fn check(parameter: &str, key: &str) -> Result<()> {
     if key.is_empty() {
         return refuse("is empty");
     }
-    if key.len() > MAX_KEY {
+    if key.len() > MAX {
         return refuse("is longer than 4 KiB");
     }
     if key.chars().any(char::is_control) {

@@ -61,6 +61,7 @@ on_each_site! {
     not_acquired_while_held,
     not_acquired_in_a_lock_delay,
     not_acquired_while_all_places_are_taken,
+    a_waiter_whose_key_is_deleted_waits_on,
     unusable_keys,
     excludes_and_is_excluded_by_consul_lock,
     shares_a_semaphore_with_consul_lock,
@@ -242,6 +243,24 @@ fn commands_that_cannot_be_run(site: &Site) {
 }
 
 #[test]
+fn a_password_in_an_address_is_not_shown() {
+    for address in [
+        "http://user:hidden@127.0.0.1:1",
+        "http://127.0.0.1:1/?token=hidden",
+    ] {
+        for command in [
+            &["lock", "p", "--", "true"][..],
+            &["list"],
+            &["apply", "{}"],
+        ] {
+            let run = Program::new(["--address", address].iter().chain(command)).run();
+            exits_with(2, &run);
+            run.never_says("hidden");
+        }
+    }
+}
+
+#[test]
 fn wrong_usage_creates_nothing() {
     let server = Server::answering(400, &[], "");
     let url = server.url();
@@ -338,6 +357,11 @@ fn fails_before_the_command_is_started() {
         .env("CONSUL_HTTP_ADDR", "http://127.0.0.1:1")
         .run();
     exits_with(125, &nobody);
+    let silent = Server::silent();
+    let in_vain = Program::new(locking(&["--wait", "1s", "locks/silent"], &touch))
+        .env("CONSUL_HTTP_ADDR", silent.url())
+        .run();
+    exits_with(124, &in_vain);
     let no_consul = Server::answering(404, &[], "not here");
     let no_consul = Program::new(locking(&["locks/404"], &touch))
         .env("CONSUL_HTTP_ADDR", no_consul.url())
@@ -434,6 +458,9 @@ fn not_acquired_while_held(site: &Site) {
             assert!(run.took >= Duration::from_millis(300), "{run:#?}");
         }
     }
+    // It is tried once, even if that takes longer.
+    exits_with(124, &site.lock(&["--wait", "1ms", prefix], &["true"]));
+    exits_with(0, &site.lock(&["--wait", "1ms", "locks/free"], &["true"]));
     // Only the holder's session is left.
     let name = format!("consul-session lock {prefix}");
     assert_eq!(site.api.named(&name).len(), 1);
@@ -489,6 +516,34 @@ fn not_acquired_while_all_places_are_taken(site: &Site) {
     exits_with(0, &second.end());
     site.nothing_is_left_of(prefix);
     exits_with(0, &site.lock(&["-n", "3", prefix], &["true"]));
+    site.nothing_is_left_of(prefix);
+}
+
+/// Its session is kept, and not left behind.
+fn a_waiter_whose_key_is_deleted_waits_on(site: &Site) {
+    let prefix = "locks/evicted";
+    let name = "locks-evicted-waiter";
+    let options = ["-n", "2", prefix];
+    let mut first = site.hold(&options);
+    let mut second = site.hold(&options);
+    let waiter = ["-n", "2", "--name", name, prefix];
+    let waiter = site.start(&waiter, &["echo", "started"]);
+    let contenders = || {
+        let mut keys = site.api.keys(&format!("{prefix}/"));
+        keys.retain(|key| !key.ends_with("/.lock"));
+        keys
+    };
+    eventually("joined", || contenders().len() == 3);
+    let session = site.api.named(name).remove(0)["ID"].clone();
+    let key = format!("{prefix}/{}", session.as_str().unwrap());
+    site.api.delete(&format!("/v1/kv/{key}")).unwrap();
+    for holder in [&mut first, &mut second] {
+        holder.end_input();
+    }
+    exits_with(0, &waiter.end());
+    exits_with(0, &first.end());
+    exits_with(0, &second.end());
+    assert_eq!(site.api.named(name), Vec::<Value>::new());
     site.nothing_is_left_of(prefix);
 }
 

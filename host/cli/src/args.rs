@@ -3,6 +3,7 @@
 use crate::output;
 use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
+use clap::error::{ContextKind, ErrorKind as ClapErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use consul_session::Error;
 use consul_session_core::{Address, parameters, session_id, terminal};
@@ -279,6 +280,7 @@ impl SessionCommand {
     }
 }
 
+#[cfg_attr(not(unix), expect(dead_code))]
 #[derive(Args)]
 pub(crate) struct LockArgs {
     /// The prefix of the lock's keys; the lock itself is PREFIX/.lock
@@ -305,6 +307,7 @@ pub(crate) struct LockArgs {
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 
+#[cfg_attr(not(unix), expect(dead_code))]
 #[derive(Args)]
 pub(crate) struct RunArgs {
     /// The session's name
@@ -318,12 +321,13 @@ pub(crate) struct RunArgs {
 }
 
 /// How a session is kept while a command runs.
+#[cfg_attr(not(unix), expect(dead_code))]
 #[derive(Args)]
 pub(crate) struct KeptArgs {
     /// Set the session's TTL, 10s to 24h [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) ttl: Option<Duration>,
-    /// When the lock is lost, `terminate` COMMAND or let it `continue`
+    /// When the lock or the session is lost, `terminate` COMMAND or let it `continue`
     #[arg(
         long,
         value_name = "ACTION",
@@ -517,6 +521,9 @@ fn id(text: &str) -> anyhow::Result<String> {
     })
 }
 
+/// Commands that print JSON or nothing.
+const JSON_OR_NOTHING: [&str; 4] = ["apply", "lock", "put", "run"];
+
 /// The command line's definition. The connection options, which every command shares, are explained once: by `help
 /// connection`.
 fn definition() -> clap::Command {
@@ -539,7 +546,7 @@ fn definition() -> clap::Command {
         let connects = !matches!(name.as_str(), "demo" | "agent" | "component" | "help");
         definition = definition.mut_subcommand(&name, |command| {
             let command = command.mut_args(|arg| match arg.get_id().as_str() {
-                "output" if !connects || name == "apply" => arg.hide(true),
+                "output" if !connects || JSON_OR_NOTHING.contains(&&*name) => arg.hide(true),
                 "datacenter" if name == "agent" => {
                     arg.help("Name the agent's datacenter [default: dc1]")
                 }
@@ -597,7 +604,11 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return output::print(&error.render().ansi().to_string());
     }
-    let text = error.render().to_string();
+    let hidden = without_address(error);
+    let text = match &hidden {
+        Some(text) => text.clone(),
+        None => error.render().to_string(),
+    };
     // Callers of `apply` parse JSON, so its usage errors are JSON, too.
     let partial = definition()
         .ignore_errors(true)
@@ -608,7 +619,9 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         let what = what.strip_prefix("error: ").unwrap_or(what);
         let message = format!("{what}; see `consul-session apply --help`");
         output::json(&Error::invalid("params", message));
-    } else if text.contains(|c: char| terminal::is_unsafe(c) && !matches!(c, '\n' | '\t')) {
+    } else if hidden.is_some()
+        || text.contains(|c: char| terminal::is_unsafe(c) && !matches!(c, '\n' | '\t'))
+    {
         // Without color, and escaped: what was typed must not control the terminal.
         for line in text.lines() {
             output::note(line);
@@ -617,4 +630,18 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     output::USAGE_ERROR.into()
+}
+
+/// The message about an address that cannot be used. clap's shows the value, in which there may be a password.
+fn without_address(error: &clap::Error) -> Option<String> {
+    let argument = error.get(ContextKind::InvalidArg)?.to_string();
+    let is_address =
+        error.kind() == ClapErrorKind::ValueValidation && argument.starts_with("--address");
+    let why = std::error::Error::source(error).map(ToString::to_string);
+    is_address.then(|| {
+        format!(
+            "error: {}",
+            why.unwrap_or_else(|| "--address is no URL".to_owned())
+        )
+    })
 }

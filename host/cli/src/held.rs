@@ -1,13 +1,17 @@
 //! `put`, which writes under the lock that the environment names, and `holder`, which shows who holds one.
 
 use crate::args::{ConnectionArgs, Format};
-use crate::lock::{KEY, SESSION, normalized};
 use crate::{action, connect, executor, output};
 use consul_session::{Client, Error, HeldBy, Policy, Runtime};
+use consul_session_core::key;
 use serde_json::{Map, Value, json};
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
+
+/// The variables of COMMAND that name its lock.
+pub(crate) const KEY: &str = "CONSUL_LOCK_KEY";
+pub(crate) const SESSION: &str = "CONSUL_LOCK_SESSION";
 
 /// Consul's limit of a value. Transactions take less, unless it is configured otherwise.
 const MAX_VALUE: u64 = 512 << 10;
@@ -33,7 +37,14 @@ fn write(connection: &ConnectionArgs, key: &str, value: &OsStr) -> Result<u64, E
         })
     };
     let (lock, session) = (variable(KEY)?, variable(SESSION)?);
-    consul_session_core::key::check("key", key)?;
+    key::check("key", key)?;
+    let list = lock
+        .rsplit_once('/')
+        .map(|(prefix, _)| format!("{prefix}/.lock"));
+    if list.as_deref() == Some(key) && lock != key {
+        let message = "KEY is the list of the semaphore's holders, which only locks change";
+        return Err(Error::invalid("key", message));
+    }
     let value = read(value)?;
     let policy = Policy::deny_all().locks([&lock]).guarded_writes([key]);
     with_client(connection, policy, async |client| {
@@ -59,6 +70,26 @@ fn read(value: &OsStr) -> Result<Vec<u8>, Error> {
         return Err(Error::invalid("value", "the value is larger than 512 KiB"));
     }
     Ok(bytes)
+}
+
+/// The prefix as Consul's own program takes it: one slash at either end does not count. Others are refused, because it
+/// would use another key.
+pub(crate) fn normalized(prefix: &str) -> Result<String, Error> {
+    let trimmed = prefix.strip_prefix('/').unwrap_or(prefix);
+    let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
+    key::check("prefix", trimmed)?;
+    if trimmed.ends_with('/') {
+        let message = "PREFIX ends with more than one slash, which Consul would rewrite";
+        return Err(Error::invalid("prefix", message));
+    }
+    // The longest key ends with the id of a session.
+    let longest = format!("{trimmed}/{}", "0".repeat(36));
+    if longest.len() > key::MAX {
+        let message =
+            "PREFIX is too long: its keys, with the id of a session, have more than 4 KiB";
+        return Err(Error::invalid("prefix", message));
+    }
+    Ok(trimmed.to_owned())
 }
 
 /// Shows who holds a lock or a semaphore.

@@ -26,6 +26,7 @@ mod child;
 mod connect;
 mod demo;
 mod held;
+#[cfg(unix)]
 mod lock;
 mod output;
 mod table;
@@ -72,8 +73,15 @@ fn run() -> ExitCode {
             artifact,
             output_file,
         } => artifact::write(artifact, &output_file),
+        #[cfg(unix)]
         Command::Lock(arguments) => lock::run(&connection, lock::Wanted::lock(arguments)),
+        #[cfg(unix)]
         Command::Run(arguments) => lock::run(&connection, lock::Wanted::session(arguments)),
+        #[cfg(not(unix))]
+        Command::Lock(_) | Command::Run(_) => {
+            output::error("`lock` and `run` need a Unix system, with signals and process groups");
+            125.into()
+        }
         Command::Put { key, value } => held::put(&connection, &key, &value),
         Command::Holder { prefix } => held::holder(&connection, output, &prefix),
         Command::Demo => demo::run(),

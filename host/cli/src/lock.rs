@@ -2,11 +2,11 @@
 
 use crate::args::{ConnectionArgs, KeptArgs, LockArgs, OnLost, RunArgs};
 use crate::child::{Child, Signals};
+use crate::held::{KEY, SESSION, normalized};
 use crate::{action, connect, executor, output};
 use consul_session::{
     Client, Contending, Error, ErrorKind, Lock, LockBuilder, Loss, Policy, Progress, Runtime,
 };
-use consul_session_core::key;
 use consul_session_dev_agent::DevAgent;
 use nix::sys::signal::Signal;
 use serde_json::Map;
@@ -37,9 +37,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often it is said that the lock is still waited for.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// The variables for COMMAND.
-pub(crate) const KEY: &str = "CONSUL_LOCK_KEY";
-pub(crate) const SESSION: &str = "CONSUL_LOCK_SESSION";
+/// More variables for COMMAND.
 const TOKEN: &str = "CONSUL_LOCK_FENCING_TOKEN";
 const HELD: &str = "CONSUL_LOCK_HELD";
 
@@ -172,21 +170,6 @@ struct Times {
     grace: Duration,
 }
 
-/// The prefix as Consul's own program takes it: one slash at either end does not count. Others are refused, because it
-/// would use another key.
-pub(crate) fn normalized(prefix: &str) -> Result<String, Error> {
-    let trimmed = prefix.strip_prefix('/').unwrap_or(prefix);
-    let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
-    key::check("prefix", trimmed)?;
-    if trimmed.ends_with('/') {
-        let message = "PREFIX ends with more than one slash, which Consul would rewrite";
-        return Err(Error::invalid("prefix", message));
-    }
-    // The longest key ends with the id of a session.
-    key::check("prefix", &format!("{trimmed}/{}", "0".repeat(36)))?;
-    Ok(trimmed.to_owned())
-}
-
 /// Runs a command while something is held.
 pub(crate) fn run(connection: &ConnectionArgs, mut wanted: Wanted) -> ExitCode {
     let times = match wanted.check() {
@@ -221,10 +204,19 @@ async fn hold(connection: &ConnectionArgs, wanted: &Wanted, times: &Times) -> Re
     let mut none = Map::new();
     let client = connect::client(connection, address, &mut none, wanted.policy(), &runtime)?;
     let mut contending = wanted.builder(&client, times).contend(wanted.wait);
-    match wait(&mut contending, wanted, &mut signals).await {
+    let begun = Instant::now();
+    let waited = wait(&mut contending, wanted, &mut signals).await;
+    let is_over = wanted
+        .wait
+        .is_some_and(|wait| !wait.is_zero() && begun.elapsed() >= wait);
+    match waited {
         Waited::Acquired => {}
         Waited::TimedOut(last) => {
             output::error(&format!("{} is {}", wanted.noun(), why(&last)));
+            return Ok(NOT_ACQUIRED);
+        }
+        Waited::Failed(error) if *error.kind() == ErrorKind::Timeout && is_over => {
+            action::explain(&error);
             return Ok(NOT_ACQUIRED);
         }
         Waited::Failed(error) => return Err(error),
@@ -325,7 +317,7 @@ async fn command(
     variables.push((KEY, lock.key().into()));
     variables.push((TOKEN, token.into()));
     if lock.is_lost() {
-        report(lock.lost().await, wanted);
+        report(lock.lost().await, wanted, false);
         return LOST;
     }
     let mut child = match Child::start(&wanted.command, &variables) {
@@ -354,7 +346,7 @@ async fn command(
             signal = signals.next() => child.pass(signal),
             loss = lock.lost(), if !lost => {
                 lost = true;
-                report(loss, wanted);
+                report(loss, wanted, true);
                 if wanted.kept.on_lost == OnLost::Terminate {
                     child.kill(Signal::SIGTERM);
                     kill_at = Some(tokio::time::Instant::now() + times.grace);
@@ -386,7 +378,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-fn report(loss: Loss, wanted: &Wanted) {
+fn report(loss: Loss, wanted: &Wanted, running: bool) {
     let why = match loss {
         Loss::SessionEnded => "its session has ended in Consul",
         Loss::Taken => {
@@ -395,5 +387,10 @@ fn report(loss: Loss, wanted: &Wanted) {
         Loss::Denied => "the token may no longer renew its session",
         _ => "Consul did not answer for so long that others may hold it soon",
     };
-    output::error(&format!("{} is lost: {why}", wanted.noun()));
+    let command = match (running, wanted.kept.on_lost) {
+        (false, _) => "COMMAND is not started",
+        (true, OnLost::Terminate) => "COMMAND is told to end",
+        (true, OnLost::Continue) => "COMMAND runs on",
+    };
+    output::error(&format!("{} is lost: {why}; {command}", wanted.noun()));
 }
