@@ -34,6 +34,10 @@ pub(crate) fn leaders_killed(options: &Options) {
         let arguments = [&run[..], &["sh", "-c", "echo held; exec cat"]].concat();
         held.push(crate::start(&http, &arguments, "held"));
     }
+    // Who has no session yet would give up if nobody listens.
+    let begun = held.len() + waiting.len();
+    let api = &cluster.servers[0].api;
+    eventually("all contend", || api.sessions().len() == begun);
     for round in 1..=3 + options.rounds / 100 {
         let leader = cluster.leader();
         let survivor = (leader + 1) % 3;
@@ -52,7 +56,7 @@ pub(crate) fn leaders_killed(options: &Options) {
         // So that renewals fall into different phases of the next election.
         pause(7.0);
         for process in held.iter_mut().chain(&mut waiting) {
-            assert!(!process.has_ended());
+            assert!(!process.has_ended(), "{}", process.output_so_far());
         }
     }
     let count = held.len();
