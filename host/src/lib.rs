@@ -41,7 +41,7 @@
 //! | `locks/mod.rs` | locks, semaphores and sessions that are kept alive |
 //! | `locks/contender.rs` | **the protocol of a lock**, without network and clock |
 //! | `locks/driver.rs` | its requests, replies and timers |
-//! | `locks/simulation.rs`, `locks/contender/every_order.rs` | tests of the protocol over a simulated Consul |
+//! | `locks/simulation.rs`, `locks/linearizable.rs`, `locks/contender/every_order.rs` | tests of the protocol over a simulated Consul |
 //! | `locks/clock.rs` | a clock that counts while the machine sleeps |
 //! | `runtime/mod.rs` | the sandbox: engine and component |
 //! | `runtime/embedded/mod.rs` | runs a component that imports nothing, in a fresh instance per call |

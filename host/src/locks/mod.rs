@@ -4,6 +4,8 @@ mod clock;
 mod contender;
 mod driver;
 #[cfg(test)]
+mod linearizable;
+#[cfg(test)]
 mod simulation;
 
 pub use contender::Loss;

@@ -5,6 +5,7 @@ use super::contender::{
     Action, Contender, End, Failure, FailureKind, Kind, Lane, Reply, Request, Settings, Status,
     Time,
 };
+use super::linearizable::{Call, Happens, State, is_linearizable};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Consul {
     modify_index: u64,
     index: u64,
     delayed_until: Time,
+    /// Of another key, which is written under the lock.
+    value: u64,
 }
 
 impl Consul {
@@ -39,7 +42,17 @@ impl Consul {
             modify_index: 0,
             index: 0,
             delayed_until: Time::ZERO,
+            value: 0,
         }
+    }
+
+    /// Writes a value if this session holds the lock.
+    fn write(&mut self, id: &str, value: u64) -> bool {
+        let holds = self.holder.as_deref() == Some(id);
+        if holds {
+            self.value = value;
+        }
+        holds
     }
 
     fn end_session(&mut self, id: &str, now: Time) {
@@ -184,11 +197,84 @@ enum Event {
         number: u64,
         reply: Result<Reply, FailureKind>,
     },
+    /// A guarded write is sent, reaches Consul, and returns; a read likewise.
+    Writes(usize),
+    WriteArrives {
+        call: usize,
+        lost: bool,
+    },
+    Reads,
+    ReadArrives(usize),
+    Returns {
+        call: usize,
+        operation: Operation,
+    },
     Wakes(usize),
     /// It is released, or contends again.
     Decides(usize),
     Pauses(usize),
     CutOff,
+}
+
+/// What happens to the lock and to a value that is written under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Operation {
+    /// A session gets the lock, with this token if the contender came to know it.
+    Acquire(String, Option<u64>),
+    /// A session loses or releases it.
+    Lose(String),
+    /// A session writes, and comes to know whether Consul accepts that.
+    Write(String, u64, Option<bool>),
+    /// The value is read, if the reply comes.
+    Read(Option<u64>),
+}
+
+/// The lock and the value.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Sequential {
+    holder: Option<String>,
+    token: u64,
+    value: u64,
+}
+
+impl State for Sequential {
+    type Operation = Operation;
+
+    fn after(&self, operation: &Operation) -> Option<Sequential> {
+        let mut after = self.clone();
+        let holds = |id: &String| self.holder.as_ref() == Some(id);
+        let possible = match operation {
+            Operation::Acquire(id, token) => {
+                let free = self.holder.is_none() && token.is_none_or(|token| token > self.token);
+                after.holder = Some(id.clone());
+                after.token = token.unwrap_or(self.token);
+                free
+            }
+            Operation::Lose(id) => {
+                after.holder = None;
+                holds(id)
+            }
+            Operation::Write(id, _, Some(false)) => !holds(id),
+            Operation::Write(id, value, _) => {
+                after.value = *value;
+                holds(id)
+            }
+            Operation::Read(value) => value.is_none_or(|value| value == self.value),
+        };
+        possible.then_some(after)
+    }
+}
+
+/// What is known about a session that contends for the lock.
+struct Tenure {
+    /// When its first attempt was sent.
+    asked: Time,
+    /// When it knew that it holds the lock, and the token.
+    held: Option<(Time, u64)>,
+    /// Since when it no longer claims to hold the lock.
+    unsure: Option<Time>,
+    /// When the session ended.
+    over: Option<Time>,
 }
 
 /// An event at its time; those at the same time in the order in which they were planned.
@@ -216,6 +302,8 @@ struct Client {
     cut_off_until: Time,
     /// The token of the lock that it holds.
     token: Option<u64>,
+    /// The session that holds the lock, or held it last.
+    session: Option<String>,
 }
 
 struct World {
@@ -230,6 +318,9 @@ struct World {
     lost: usize,
     /// No more troubles from here on.
     calm_from: Time,
+    tenures: BTreeMap<String, Tenure>,
+    /// Writes and reads.
+    calls: Vec<Call<Operation>>,
 }
 
 fn settings() -> Settings {
@@ -252,6 +343,7 @@ impl World {
             paused_until: Time::ZERO,
             cut_off_until: Time::ZERO,
             token: None,
+            session: None,
         };
         let mut world = World {
             now: begin,
@@ -264,12 +356,16 @@ impl World {
             acquired: 0,
             lost: 0,
             calm_from: Duration::from_secs(240),
+            tenures: BTreeMap::new(),
+            calls: Vec::new(),
         };
         for client in 0..CLIENTS {
             world.plan(Duration::ZERO, Event::Wakes(client));
             world.plan_some(20_000, Event::Decides(client));
             world.plan_some(60_000, Event::Pauses(client));
+            world.plan_some(5_000, Event::Writes(client));
         }
+        world.plan_some(5_000, Event::Reads);
         world.plan_some(60_000, Event::CutOff);
         world
     }
@@ -283,6 +379,60 @@ impl World {
     fn plan_some(&mut self, milliseconds: u64, event: Event) {
         let after = Duration::from_millis(self.random.u64(0..milliseconds));
         self.plan(after, event);
+    }
+
+    /// Mostly soon, sometimes very late.
+    fn plan_late(&mut self, event: Event) {
+        let late = self.random.u8(0..10) == 0;
+        self.plan_some(if late { 20_000 } else { 300 }, event);
+    }
+
+    fn call(&mut self, operation: Operation) -> usize {
+        self.calls.push(Call {
+            operation,
+            called: self.now,
+            over: None,
+            happens: Happens::Perhaps,
+        });
+        self.calls.len() - 1
+    }
+
+    /// From now on, a contender does not claim to hold the lock.
+    fn unsure(&mut self, client: usize) {
+        let session = self.clients[client].session.as_ref();
+        if let Some(tenure) = session.and_then(|id| self.tenures.get_mut(id)) {
+            tenure.unsure.get_or_insert(self.now);
+        }
+    }
+
+    /// Everything that was done.
+    fn history(&self) -> Vec<Call<Operation>> {
+        let mut history = self.calls.clone();
+        for (id, tenure) in &self.tenures {
+            let (asked, over) = (tenure.asked, tenure.over);
+            let held = tenure.held.map(|(at, token)| Call {
+                operation: Operation::Acquire(id.clone(), Some(token)),
+                called: asked,
+                over: Some(at),
+                happens: Happens::Once,
+            });
+            // An attempt without a reply may take the lock, also after a release, until the session is destroyed.
+            let unsure = match tenure.held {
+                Some(_) => tenure.unsure,
+                None => Some(asked),
+            };
+            let acquire = Operation::Acquire(id.clone(), None);
+            let unseen = unsure.map(|called| {
+                [acquire, Operation::Lose(id.clone())].map(|operation| Call {
+                    operation,
+                    called,
+                    over,
+                    happens: Happens::Often,
+                })
+            });
+            history.extend(held.into_iter().chain(unseen.into_iter().flatten()));
+        }
+        history
     }
 
     fn is_calm(&self) -> bool {
@@ -302,6 +452,11 @@ impl World {
             self.now = at;
             self.consul.expire(at);
             self.happens(event);
+            for (id, tenure) in &mut self.tenures {
+                if !self.consul.sessions.contains_key(id) {
+                    tenure.over.get_or_insert(at);
+                }
+            }
             self.check();
         }
     }
@@ -327,6 +482,9 @@ impl World {
             }
             Event::Pauses(client) if !self.is_calm() => {
                 let paused = Duration::from_millis(self.random.u64(0..40_000));
+                if self.clients[client].token.is_some() {
+                    self.unsure(client);
+                }
                 self.clients[client].paused_until = self.now + paused;
                 self.plan(paused, Event::Wakes(client));
                 self.plan_some(90_000, Event::Pauses(client));
@@ -344,6 +502,46 @@ impl World {
                 self.plan_some(60_000, Event::CutOff);
             }
             Event::Pauses(_) | Event::CutOff => {}
+            Event::Writes(client) => {
+                self.plan_some(5_000, Event::Writes(client));
+                let paused = self.now < self.clients[client].paused_until;
+                let Some(id) = self.clients[client].session.clone().filter(|_| !paused) else {
+                    return;
+                };
+                self.numbers += 1;
+                let call = self.call(Operation::Write(id, self.numbers, None));
+                let lost = self.random.u8(0..10) == 0;
+                self.plan_late(Event::WriteArrives { call, lost });
+            }
+            Event::WriteArrives { call, lost } => {
+                let Operation::Write(id, value, _) = self.calls[call].operation.clone() else {
+                    return;
+                };
+                let accepted = self.consul.write(&id, value);
+                if lost {
+                    self.calls[call].over = Some(self.now);
+                } else {
+                    let operation = Operation::Write(id, value, Some(accepted));
+                    self.plan_late(Event::Returns { call, operation });
+                }
+            }
+            Event::Reads => {
+                self.plan_some(5_000, Event::Reads);
+                let call = self.call(Operation::Read(None));
+                self.plan_late(Event::ReadArrives(call));
+            }
+            Event::ReadArrives(call) => {
+                let operation = Operation::Read(Some(self.consul.value));
+                self.plan_late(Event::Returns { call, operation });
+            }
+            Event::Returns { call, operation } => {
+                self.calls[call] = Call {
+                    operation,
+                    over: Some(self.now),
+                    happens: Happens::Once,
+                    ..self.calls[call].clone()
+                };
+            }
             Event::Arrives {
                 client,
                 lane,
@@ -437,6 +635,15 @@ impl World {
     }
 
     fn send(&mut self, client: usize, lane: Lane, request: Request) {
+        if let Request::Attempt(id, _) = &request {
+            let tenure = Tenure {
+                asked: self.now,
+                held: None,
+                unsure: None,
+                over: None,
+            };
+            self.tenures.entry(id.clone()).or_insert(tenure);
+        }
         self.numbers += 1;
         let number = self.numbers;
         let troubled = !self.is_calm();
@@ -474,8 +681,18 @@ impl World {
     }
 
     fn observe(&mut self, number: usize) {
+        let status = self.clients[number].contender.status();
+        match &status {
+            Status::Held { session, token } => {
+                if let Some(tenure) = self.tenures.get_mut(session) {
+                    tenure.held.get_or_insert((self.now, *token));
+                }
+                self.clients[number].session = Some(session.clone());
+            }
+            _ => self.unsure(number),
+        }
         let client = &mut self.clients[number];
-        let token = match client.contender.status() {
+        let token = match status {
             Status::Held { token, .. } => Some(token),
             Status::Lost(_) => {
                 self.lost += usize::from(client.token.is_some());
@@ -533,6 +750,32 @@ fn one_holder_in_every_schedule() {
     }
     // The schedules are worth something only if locks are acquired and lost in them.
     assert!(acquired > 5_000 && lost > 200, "{acquired} {lost}");
+}
+
+/// The lock and guarded writes behave as if everything happened at one place, one after the other: who is sure to hold the
+/// lock holds it, tokens increase, and only the holder writes.
+#[test]
+fn histories_are_linearizable() {
+    let (mut acquired, mut refused) = (0, 0);
+    for seed in 0..40 {
+        let mut world = World::new(seed);
+        world.run();
+        let history = world.history();
+        let nothing = Sequential {
+            holder: None,
+            token: 0,
+            value: 0,
+        };
+        assert!(
+            is_linearizable(nothing, &history),
+            "seed {seed}: {history:#?}"
+        );
+        let is_refused =
+            |call: &&Call<Operation>| matches!(call.operation, Operation::Write(.., Some(false)));
+        refused += history.iter().filter(is_refused).count();
+        acquired += world.acquired;
+    }
+    assert!(acquired > 100 && refused > 200, "{acquired} {refused}");
 }
 
 /// After everybody has left, no session is there.
