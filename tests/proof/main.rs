@@ -2,7 +2,7 @@
 //! agent. Prints its evidence.
 //!
 //! `cargo test --workspace --test proof` takes less than a minute. `cargo test --workspace --test proof -- --long` takes
-//! about a quarter of an hour, most of it for TTLs to pass. `--help` lists the parts.
+//! about half an hour, most of it for TTLs to pass. `--help` lists the parts.
 //!
 //! | file | part |
 //! |---|---|
