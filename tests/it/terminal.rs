@@ -125,6 +125,7 @@ fn ctrl_c_ends_the_waiting() {
     let mut waiter = shell();
     waiter.line(&lock("terminal/waits", "echo never"));
     waiter.expect("waiting for the lock `terminal/waits`, which is held by session ");
+    waiter.expect(" (`consul-session lock terminal/waits` on node ");
     waiter.expect(" (0 s)");
     waiter.keys(INTERRUPT);
     waiter.expect_status(130);

@@ -34,6 +34,12 @@ const RENEW_SESSION: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(3);
 /// How often it is looked whether processes are left.
 const LOOK: Duration = Duration::from_millis(20);
+/// How many holders are shown by name.
+const SHOWN: usize = 5;
+/// How many characters of a name are shown.
+const LONGEST_NAME: usize = 100;
+/// How long the name of a holder may take.
+const LOOKUP: Duration = Duration::from_secs(1);
 /// How often it is said that the lock is still waited for.
 const REMIND: Duration = Duration::from_secs(30);
 
@@ -205,7 +211,7 @@ async fn hold(connection: &ConnectionArgs, wanted: &Wanted, times: &Times) -> Re
     let client = connect::client(connection, address, &mut none, wanted.policy(), &runtime)?;
     let mut contending = wanted.builder(&client, times).contend(wanted.wait);
     let begun = Instant::now();
-    let waited = wait(&mut contending, wanted, &mut signals).await;
+    let waited = wait(&mut contending, &client, wanted, &mut signals).await;
     let is_over = wanted
         .wait
         .is_some_and(|wait| !wait.is_zero() && begun.elapsed() >= wait);
@@ -254,7 +260,12 @@ enum Waited {
 }
 
 /// Waits until it is decided who gets the lock, and says on a terminal what it waits for.
-async fn wait(contending: &mut Contending, wanted: &Wanted, signals: &mut Signals) -> Waited {
+async fn wait(
+    contending: &mut Contending,
+    client: &Client,
+    wanted: &Wanted,
+    signals: &mut Signals,
+) -> Waited {
     let talks = std::io::stderr().is_terminal();
     let begun = Instant::now();
     let mut last = Progress::Starting;
@@ -272,14 +283,40 @@ async fn wait(contending: &mut Contending, wanted: &Wanted, signals: &mut Signal
             () = tokio::time::sleep(REMIND) => {}
         }
         if talks && last != Progress::Starting {
-            say(wanted, &last, begun.elapsed());
+            let names = tokio::select! {
+                biased;
+                signal = signals.next() => return Waited::Signal(signal),
+                names = names(client, &last) => names,
+            };
+            say(wanted, &last, &names, begun.elapsed());
         }
     }
 }
 
-fn say(wanted: &Wanted, progress: &Progress, waited: Duration) {
+/// What is known about the holders besides their ids, such as ` (name, node)`. The token may not read sessions.
+async fn names(client: &Client, progress: &Progress) -> String {
+    let Progress::Occupied(holders) = progress else {
+        return String::new();
+    };
+    let mut names = Vec::new();
+    for id in holders.iter().take(SHOWN) {
+        let session = tokio::time::timeout(LOOKUP, client.info(id)).await;
+        if let Ok(Ok(Some(session))) = session {
+            let name: String = session.name.chars().take(LONGEST_NAME).collect();
+            names.push(format!("`{name}` on node {}", session.node));
+        }
+    }
+    match names[..] {
+        [] => String::new(),
+        _ => format!(" ({})", names.join(", ")),
+    }
+}
+
+fn say(wanted: &Wanted, progress: &Progress, names: &str, waited: Duration) {
     let (noun, why, waited) = (wanted.noun(), why(progress), waited.as_secs());
-    output::note(&format!("waiting for {noun}, which is {why} ({waited} s)"));
+    output::note(&format!(
+        "waiting for {noun}, which is {why}{names} ({waited} s)"
+    ));
 }
 
 fn why(progress: &Progress) -> String {
