@@ -192,7 +192,16 @@ fn cut(cluster: &Cluster, round: u64, time: f64, long: bool) {
         .map(|mut waiter| {
             let acquired = stamp(&waiter.line(), "next ");
             waiter.end_input();
-            exits_with(0, &waiter.end());
+            let run = waiter.end();
+            // A leader that was stopped ends the sessions that were not renewed meanwhile, in some order: a waiter may get
+            // the lock from one of them just before its own ends.
+            if run.code == 123 && run.stderr.contains("is lost") {
+                println!(
+                    "round {round}: a waiter got its lock and lost it with its session at once"
+                );
+            } else {
+                exits_with(0, &run);
+            }
             acquired
         })
         .collect();
