@@ -27,8 +27,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-/// When COMMAND asked for the terminal, SIGCONT is repeated after 10, 40, 160 and 640 ms. Programs such as ssh catch SIGTTIN and
-/// SIGTTOU and stop themselves a moment later, which is not reported here if COMMAND has started them.
+/// Programs such as ssh catch SIGTTIN and SIGTTOU, and stop themselves a moment later. If COMMAND has started such a
+/// program, its stop is not reported to us. So after each request for the terminal we send SIGCONT again, after 10, 40,
+/// 160 and 640 ms.
 const FIRST_REPEAT: Duration = Duration::from_millis(10);
 const LAST_REPEAT: Duration = Duration::from_secs(1);
 

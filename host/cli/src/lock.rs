@@ -293,7 +293,7 @@ async fn wait(
     }
 }
 
-/// What is known about the holders besides their ids, such as ` (name, node)`. The token may not read sessions.
+/// Names and nodes of the holders in parentheses, or nothing if the token may not read sessions.
 async fn names(client: &Client, progress: &Progress) -> String {
     let Progress::Occupied(holders) = progress else {
         return String::new();

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 impl World {
-    /// The world that stands for all that are like this one.
+    /// Worlds that nobody can tell apart have the same normal form.
     pub(super) fn normal(mut self) -> World {
         for (number, client) in self.clients.iter_mut().enumerate() {
             tidy(&mut client.contender);
@@ -233,7 +233,7 @@ fn tidy(contender: &mut Contender<()>) {
         *tried = true;
     }
     if let Some(sent) = &mut contender.main {
-        // The session counts from when it was asked for.
+        // The life of a session is counted from the request that creates it.
         let creates = sent.request == Request::Create;
         sent.at = if creates { sent.at.max(NOW - TTL) } else { NOW };
         tidy_request(&mut sent.request);
