@@ -359,11 +359,8 @@ impl World {
                 vec![world]
             });
         }
+        worlds = fork(worlds, |world| world.trouble(model));
         for number in 0..self.clients.len() {
-            worlds = fork(worlds, |world| match number {
-                0 => world.trouble(model),
-                _ => vec![world],
-            });
             worlds = fork(worlds, |world| {
                 // One that goes on may look at replies before it looks at the time.
                 let resumes =
