@@ -3,12 +3,12 @@
 use crate::program::Run;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long to wait for what should happen at once. It is never reached unless a test fails.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// How long a process may take to end after SIGTERM when its test is over.
 const LAST_RESPITE: Duration = Duration::from_secs(5);
 /// Time between two looks at a condition.
@@ -28,7 +28,8 @@ pub struct Background {
 
 /// What a process has written so far.
 #[derive(Default)]
-struct Stream {
+pub(crate) struct Stream {
+    /// The text, and whether it is complete.
     text: Mutex<(String, bool)>,
     changed: Condvar,
 }
@@ -44,23 +45,39 @@ impl Stream {
                 .read_until(b'\n', &mut line)
                 .is_ok_and(|read| read > 0)
             {
-                let mut text = writer.text.lock().unwrap();
-                text.0.push_str(&String::from_utf8_lossy(&line));
+                writer.push(&line);
                 line.clear();
-                writer.changed.notify_all();
             }
-            writer.text.lock().unwrap().1 = true;
-            writer.changed.notify_all();
+            writer.complete();
         });
         stream
     }
 
+    /// Adds a text. Returns whether more is expected.
+    pub(crate) fn push(&self, bytes: &[u8]) -> bool {
+        let mut text = self.text.lock().unwrap();
+        text.0.push_str(&String::from_utf8_lossy(bytes));
+        self.changed.notify_all();
+        !text.1
+    }
+
+    /// The text is complete.
+    pub(crate) fn complete(&self) {
+        self.text.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+
+    /// The text so far.
+    pub(crate) fn so_far(&self) -> String {
+        self.text.lock().unwrap().0.clone()
+    }
+
     /// Waits until the text fulfills a condition or is complete.
-    fn wait(&self, limit: Duration, done: impl Fn(&str) -> bool) -> MutexGuard<'_, (String, bool)> {
+    pub(crate) fn wait(&self, limit: Duration, done: impl Fn(&str) -> bool) -> String {
         let text = self.text.lock().unwrap();
         let waits = |text: &mut (String, bool)| !text.1 && !done(&text.0);
         let waited = self.changed.wait_timeout_while(text, limit, waits);
-        waited.unwrap().0
+        waited.unwrap().0.0.clone()
     }
 }
 
@@ -93,7 +110,7 @@ impl Background {
     #[track_caller]
     pub fn line(&mut self) -> String {
         let has_line = |text: &str| text[self.read..].contains('\n');
-        let text = self.stdout.wait(LIMIT, has_line).0.clone();
+        let text = self.stdout.wait(LIMIT, has_line);
         let Some((line, _)) = text[self.read..].split_once('\n') else {
             panic!("there is no further line of output: {:#?}", self.so_far());
         };
@@ -110,7 +127,7 @@ impl Background {
     #[track_caller]
     pub fn says(&self, part: &str) {
         let text = self.stderr.wait(LIMIT, |text| text.contains(part));
-        assert!(text.0.contains(part), "no `{part}`: {:?}", text.0);
+        assert!(text.contains(part), "no `{part}`: {text:?}");
     }
 
     /// Writes a line to standard input.
@@ -145,8 +162,8 @@ impl Background {
         let took = self.start.elapsed();
         // A process that outlives this one may hold its streams open.
         let rest = Duration::from_secs(1);
-        drop(self.stdout.wait(rest, |_| false));
-        drop(self.stderr.wait(rest, |_| false));
+        self.stdout.wait(rest, |_| false);
+        self.stderr.wait(rest, |_| false);
         let status = self.child.wait().unwrap();
         let (stdout, stderr) = self.so_far();
         Run {
@@ -158,8 +175,7 @@ impl Background {
     }
 
     fn so_far(&self) -> (String, String) {
-        let text = |stream: &Stream| stream.text.lock().unwrap().0.clone();
-        (text(&self.stdout), text(&self.stderr))
+        (self.stdout.so_far(), self.stderr.so_far())
     }
 }
 

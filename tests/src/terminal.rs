@@ -1,6 +1,6 @@
 //! Terminals, for tests of what a person would see and type.
 
-use crate::background::{eventually, signal};
+use crate::background::{LIMIT, Stream, eventually, signal};
 use crate::program::path;
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
@@ -10,12 +10,8 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
-
-/// How long to wait for output. It is never reached unless a test fails.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// Ctrl-C.
 pub const INTERRUPT: &str = "\x03";
@@ -28,16 +24,9 @@ pub struct Terminal {
     leader: Child,
     /// Closing it hangs up.
     keyboard: Option<File>,
-    screen: Arc<Screen>,
+    screen: Arc<Stream>,
     /// How much of the output was expected so far.
     read: usize,
-}
-
-#[derive(Default)]
-struct Screen {
-    /// The output, and whether it has ended.
-    text: Mutex<(String, bool)>,
-    changed: Condvar,
 }
 
 impl Terminal {
@@ -58,21 +47,17 @@ impl Terminal {
             .stderr(stream())
             .spawn()
             .unwrap();
-        let screen = Arc::<Screen>::default();
+        let screen = Arc::<Stream>::default();
         let (mut source, writer) = (keyboard.try_clone().unwrap(), screen.clone());
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             // An error is the end: the last process with the terminal has closed it.
             while let Ok(length @ 1..) = source.read(&mut bytes) {
-                let mut text = writer.text.lock().unwrap();
-                if text.1 {
-                    break;
+                if !writer.push(&bytes[..length]) {
+                    return;
                 }
-                text.0.push_str(&String::from_utf8_lossy(&bytes[..length]));
-                writer.changed.notify_all();
             }
-            writer.text.lock().unwrap().1 = true;
-            writer.changed.notify_all();
+            writer.complete();
         });
         Terminal {
             leader,
@@ -104,10 +89,8 @@ impl Terminal {
     /// Waits until the screen shows a text, after what was expected before.
     #[track_caller]
     pub fn expect(&mut self, part: &str) {
-        let text = self.screen.text.lock().unwrap();
-        let waits = |text: &mut (String, bool)| !text.1 && !text.0[self.read..].contains(part);
-        let waited = self.screen.changed.wait_timeout_while(text, LIMIT, waits);
-        let text = waited.unwrap().0.0.clone();
+        let shows = |text: &str| text[self.read..].contains(part);
+        let text = self.screen.wait(LIMIT, shows);
         let Some(place) = text[self.read..].find(part) else {
             panic!("the screen does not show {part:?}: {text:?}");
         };
@@ -138,12 +121,12 @@ impl Terminal {
 
     /// What the screen has shown so far.
     pub fn shown(&self) -> String {
-        self.screen.text.lock().unwrap().0.clone()
+        self.screen.so_far()
     }
 
     /// Closes the window.
     pub fn hang_up(&mut self) {
-        self.screen.text.lock().unwrap().1 = true;
+        self.screen.complete();
         // The thread that reads must close its end, too: the echo wakes it.
         self.keys(" ");
         self.keyboard = None;
