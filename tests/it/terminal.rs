@@ -42,6 +42,15 @@ fn script(script: &str) -> Terminal {
     Terminal::start(&["sh", "-c", script], agent())
 }
 
+/// A shell that runs this command line, whose COMMAND has the terminal.
+fn begun(command: &str) -> Terminal {
+    let mut terminal = shell();
+    terminal.line(command);
+    terminal.line("go");
+    terminal.expect("\nready");
+    terminal
+}
+
 fn nothing_is_left_of(prefix: &str) {
     let api = Api::new(agent());
     assert_eq!(api.keys(&format!("{prefix}/")), Vec::<String>::new());
@@ -85,11 +94,7 @@ fn ctrl_c_arrives_once() {
         ("terminal/once", ""),
         ("terminal/pipe", " | (trap '' INT; cat)"),
     ] {
-        let mut terminal = shell();
-        let command = lock(prefix, COUNT);
-        terminal.line(&format!("{command}{rest}"));
-        terminal.line("go");
-        terminal.expect("\nready");
+        let mut terminal = begun(&(lock(prefix, COUNT) + rest));
         terminal.keys(INTERRUPT);
         terminal.expect("n=1.");
         // A second SIGINT would have been passed on before this.
@@ -104,13 +109,10 @@ fn ctrl_c_arrives_once() {
 
 #[test]
 fn ctrl_c_ends_the_command() {
-    let mut terminal = shell();
-    terminal.line(&lock(
+    let mut terminal = begun(&lock(
         "terminal/ends",
         "read x; echo ready; exec sleep 1000",
     ));
-    terminal.line("go");
-    terminal.expect("\nready");
     terminal.keys(INTERRUPT);
     terminal.expect_status(130);
     nothing_is_left_of("terminal/ends");
@@ -118,10 +120,7 @@ fn ctrl_c_ends_the_command() {
 
 #[test]
 fn ctrl_c_ends_the_waiting() {
-    let mut holder = shell();
-    holder.line(&lock("terminal/waits", READ));
-    holder.line("go");
-    holder.expect("\nready");
+    let mut holder = begun(&lock("terminal/waits", READ));
     let mut waiter = shell();
     waiter.line(&lock("terminal/waits", "echo never"));
     waiter.expect("waiting for the lock `terminal/waits`, which is held by session ");
@@ -137,10 +136,7 @@ fn ctrl_c_ends_the_waiting() {
 
 #[test]
 fn ctrl_z_and_fg() {
-    let mut terminal = shell();
-    terminal.line(&lock("terminal/stops", READ));
-    terminal.line("go");
-    terminal.expect("\nready");
+    let mut terminal = begun(&lock("terminal/stops", READ));
     for _ in 0..5 {
         terminal.keys(SUSPEND);
         terminal.expect("Stopped");
@@ -161,10 +157,7 @@ fn ctrl_z_and_fg() {
 
 #[test]
 fn ctrl_z_and_bg() {
-    let mut terminal = shell();
-    terminal.line(&lock("terminal/bg", "read x; echo ready; read y; read z"));
-    terminal.line("go");
-    terminal.expect("\nready");
+    let mut terminal = begun(&lock("terminal/bg", "read x; echo ready; read y; read z"));
     terminal.keys(SUSPEND);
     terminal.expect("Stopped");
     terminal.expect("$ ");
@@ -205,10 +198,7 @@ fn ctrl_z_in_a_pipeline_and_in_a_script() {
         format!("bash -c '{inner}; echo script=$?.'"),
         format!("$PROGRAM lock terminal/outer -- {plain}"),
     ] {
-        let mut terminal = shell();
-        terminal.line(&command);
-        terminal.line("go");
-        terminal.expect("\nready");
+        let mut terminal = begun(&command);
         terminal.keys(SUSPEND);
         terminal.expect("Stopped");
         terminal.expect("$ ");
@@ -264,10 +254,7 @@ fn modes_of_the_terminal_are_restored_after_a_kill() {
 
 #[test]
 fn nothing_is_left_when_the_window_is_closed() {
-    let mut terminal = shell();
-    terminal.line(&lock("terminal/closed", READ));
-    terminal.line("go");
-    terminal.expect("\nready");
+    let mut terminal = begun(&lock("terminal/closed", READ));
     terminal.hang_up();
     terminal.expect_alone();
     nothing_is_left_of("terminal/closed");
@@ -275,10 +262,7 @@ fn nothing_is_left_when_the_window_is_closed() {
 
 #[test]
 fn holder_is_shown_as_text() {
-    let mut holder = shell();
-    holder.line(&lock("terminal/holder", READ));
-    holder.line("go");
-    holder.expect("\nready");
+    let mut holder = begun(&lock("terminal/holder", READ));
     let mut terminal = shell();
     terminal.line("$PROGRAM holder terminal/holder");
     terminal.expect("held by session ");
